@@ -1,0 +1,168 @@
+"""Every setting, once: an environment variable `TOCSIN_…`, a key of `tocsin.toml`, or a flag.
+
+A secret may also come from a file named by `TOCSIN_…_FILE`. Order: flag, environment, file,
+default. Secrets are taken out of the environment once they are read.
+"""
+
+import ipaddress
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+Networks = Annotated[tuple[Network, ...], NoDecode]
+Texts = Annotated[tuple[str, ...], NoDecode]
+
+OPERATOR_TOKEN_CHARACTERS_MIN = 32
+
+
+class ConfigError(Exception):
+    """A setting can't be used; the message names it."""
+
+
+class Settings(BaseSettings):
+    """The effective settings. Units are the last word of a name; 0 means off where it says so."""
+
+    model_config = SettingsConfigDict(env_prefix="TOCSIN_", extra="forbid", frozen=True)
+
+    host: str = Field("127.0.0.1", description="address to listen on")
+    port: int = Field(8400, ge=0, le=65535, description="port to listen on; 0 takes a free one")
+    public_url: str = Field(
+        "", description="how people reach this server; default http://host:port"
+    )
+    data_dir: Path = Field(Path(".tocsin"), description="SQLite file, master key, operator token")
+    store: str = Field("", description="empty: SQLite in the data directory")
+    operator_token: SecretStr | None = Field(None, description="comma-separated operator tokens")
+    master_key: SecretStr | None = Field(None, description="comma-separated; the first one seals")
+    allow_networks: Networks = Field((), description="networks the SSRF guard lets through")
+    https_only: bool = Field(False, description="refuse http targets")
+    trusted_proxies: Networks = Field((), description="proxies whose forwarded headers count")
+    trusted_origins: Texts = Field((), description="origins that may write with a cookie")
+    requests_per_minute: int = Field(6000, ge=0, description="per organization; 0 is off")
+    stranger_requests_per_minute: int = Field(600, ge=0, description="per address; 0 is off")
+    connections_max: int = Field(1000, ge=1, description="inbound connections at once")
+    connections_per_address_max: int = Field(100, ge=1, description="loopback is exempt")
+    disk_reserve_mb: int = Field(64, ge=0, description="publishing is refused below it")
+    publish_events_per_second: int = Field(0, ge=0, description="per organization; 0 is off")
+    in_flight_max: int = Field(1000, ge=1, le=10000, description="attempts at once on this node")
+    channel_in_flight_max: int = Field(64, ge=1, le=1000, description="attempts at once a channel")
+    channels_per_organization_max: int = Field(1000, ge=1, le=5000, description="quota")
+    idempotency_hours: int = Field(24, ge=1, le=8760, description="how long a key is remembered")
+    slack_client_id: str = Field("", description="Slack app, for channels made by OAuth")
+    slack_client_secret: SecretStr | None = Field(None, description="of the Slack app")
+    slack_api_url: str = Field("https://slack.com/api/", description="Slack's API")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="")
+    log_format: Literal["auto", "json", "console"] = Field("auto", description="auto: by terminal")
+
+    @field_validator("allow_networks", "trusted_proxies", mode="before")
+    @classmethod
+    def _networks(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        return tuple(
+            ipaddress.ip_network(part.strip()) for part in value.split(",") if part.strip()
+        )
+
+    @field_validator("trusted_origins", mode="before")
+    @classmethod
+    def _texts(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+
+    @field_validator("operator_token")
+    @classmethod
+    def _operator_token(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is None:
+            return None
+        for token in value.get_secret_value().split(","):
+            if len(token.strip()) < OPERATOR_TOKEN_CHARACTERS_MIN:
+                raise ValueError(
+                    f"is shorter than {OPERATOR_TOKEN_CHARACTERS_MIN} characters; "
+                    "`openssl rand -hex 32` makes one"
+                )
+        return value
+
+    @field_validator("store")
+    @classmethod
+    def _store(cls, value: str) -> str:
+        if value and not value.startswith("sqlite:///"):
+            raise ValueError("only SQLite (sqlite:///path, or empty) is supported so far")
+        return value
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        del dotenv_settings, file_secret_settings
+        path = Path(os.environ.get("TOCSIN_CONFIG", "tocsin.toml"))
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, path)
+
+    @property
+    def sqlite_path(self) -> Path:
+        """Where the SQLite file is."""
+        if self.store.startswith("sqlite:///"):
+            return Path(self.store.removeprefix("sqlite:///"))
+        return self.data_dir / "tocsin.db"
+
+
+SECRET_SETTINGS = tuple(
+    name for name, field in Settings.model_fields.items() if field.annotation == (SecretStr | None)
+)
+
+
+def load(flags: Mapping[str, Any] | None = None) -> Settings:
+    """Read the effective settings; raises `ConfigError` naming the first setting that is wrong."""
+    given = dict(flags or {})
+    for name in SECRET_SETTINGS:
+        path = os.environ.pop(f"TOCSIN_{name.upper()}_FILE", None)
+        if path is not None and name not in given:
+            try:
+                given[name] = Path(path).read_text().strip()
+            except OSError as error:
+                raise ConfigError(
+                    f"TOCSIN_{name.upper()}_FILE: can't read {path}: {error.strerror}"
+                ) from None
+    try:
+        return Settings(**given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"]).upper()
+        reason = str(first["msg"]).removeprefix("Value error, ")
+        known = first["type"] != "extra_forbidden"
+        raise ConfigError(
+            f"TOCSIN_{name}: {reason}" if known else f"there is no setting {name.lower()}"
+        ) from None
+    finally:
+        for name in SECRET_SETTINGS:
+            os.environ.pop(f"TOCSIN_{name.upper()}", None)
+
+
+def shown(settings: Settings) -> dict[str, Any]:
+    """The settings as they may be printed, secrets masked."""
+    rows: dict[str, Any] = {}
+    for name in Settings.model_fields:
+        value = getattr(settings, name)
+        if isinstance(value, SecretStr):
+            value = "••••"
+        elif isinstance(value, tuple):
+            value = ",".join(str(part) for part in value)
+        elif isinstance(value, Path):
+            value = str(value)
+        rows[f"TOCSIN_{name.upper()}"] = value
+    return rows

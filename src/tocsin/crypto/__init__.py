@@ -1,0 +1,1 @@
+"""Signatures of deliveries, sealing of stored secrets, and tokens."""

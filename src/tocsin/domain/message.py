@@ -1,0 +1,184 @@
+"""The message that people read: from an event's own words, else made sensibly from its data."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from tocsin.domain.model import Event, Origin, People
+from tocsin.domain.text import plain, shortened
+
+SEVERITIES = ("info", "warning", "error", "critical")
+
+TITLE_CHARS_MAX = 256
+TEXT_CHARS_MAX = 4096
+LINK_CHARS_MAX = 2048
+FIELDS_MAX = 10
+FIELD_NAME_CHARS_MAX = 80
+FIELD_VALUE_CHARS_MAX = 300
+
+_DEPTH_MAX = 3
+_LISTED_MAX = 5
+
+_LINK = re.compile(r"https?://[^\x00-\x20\x7f<>\"\\|]+", re.IGNORECASE)
+
+# Members that payloads of many systems have, in the order in which they are believed.
+_TITLE_MEMBERS = ("title", "subject")
+_TEXT_MEMBERS = ("message", "text", "description", "summary", "reason")
+_LINK_MEMBERS = ("link", "url", "html_url")
+_SEVERITY_MEMBERS = ("severity", "level")
+
+_OPERATIONAL_SEVERITIES = {
+    "tocsin.channel.failing": "warning",
+    "tocsin.channel.recovered": "info",
+    "tocsin.channel.disabled": "error",
+    "tocsin.delivery.exhausted": "error",
+}
+
+
+class Message(Struct, frozen=True, kw_only=True):
+    """What a channel type lays out. All text is bounded and free of control characters but
+    newline and tab (title and fields: none); `text` may be empty; not escaped for any target."""
+
+    title: str
+    text: str = ""
+    severity: str = "info"
+    link: str | None = None
+    fields: tuple[tuple[str, str], ...] = ()
+
+
+def message_of(event: Event, origin: Origin = Origin.EVENT) -> Message:
+    """The message of an event; never fails, whatever the data."""
+    people = event.people or People()
+    data = _decode(event.data)
+    if origin is Origin.ALERT and isinstance(data, dict):
+        made = _of_alert(event, data)
+    elif isinstance(data, dict):
+        made = _of_object(event, data)
+    else:
+        made = Message(title=_title_of(event.type), text=_lines(_shown(data)))
+    fields = made.fields
+    if people.fields is not None:
+        fields = _bounded_fields(iter(people.fields.items()))
+    return Message(
+        title=_line(people.title or "", TITLE_CHARS_MAX) or made.title,
+        text=made.text if people.text is None else _lines(people.text),
+        severity=people.severity if people.severity in SEVERITIES else made.severity,
+        link=people.link if people.link and link_valid(people.link) else made.link,
+        fields=fields,
+    )
+
+
+def link_valid(text: str) -> bool:
+    """Whether the text may become a link in a message: http or https, nothing that breaks out."""
+    return len(text) <= LINK_CHARS_MAX and _LINK.fullmatch(text) is not None
+
+
+def _decode(data: bytes) -> Any:
+    try:
+        return msgspec.json.decode(data)
+    except (msgspec.DecodeError, RecursionError):
+        return None
+
+
+def _of_object(event: Event, data: dict[str, Any]) -> Message:
+    used: set[str] = set()
+
+    def take(names: tuple[str, ...]) -> str:
+        for name in names:
+            value = data.get(name)
+            if isinstance(value, str) and value.strip():
+                used.add(name)
+                return value
+        return ""
+
+    title, text = take(_TITLE_MEMBERS), take(_TEXT_MEMBERS)
+    link = next((n for n in _LINK_MEMBERS if _is_link(data.get(n))), None)
+    severity = next((n for n in _SEVERITY_MEMBERS if _is_severity(data.get(n))), None)
+    used |= {name for name in (link, severity) if name is not None}
+    rest = {name: value for name, value in data.items() if name not in used}
+    return Message(
+        title=_line(title, TITLE_CHARS_MAX) or _title_of(event.type),
+        text=_lines(text),
+        severity=data[severity].lower()
+        if severity
+        else _OPERATIONAL_SEVERITIES.get(event.type, "info"),
+        link=data[link] if link else None,
+        fields=_bounded_fields(_flat(rest)),
+    )
+
+
+def _of_alert(event: Event, data: dict[str, Any]) -> Message:
+    rule = data.get("alert_rule")
+    name = rule.get("name") if isinstance(rule, dict) else None
+    resolved = event.type == "alert.resolved"
+    reason, details = data.get("trigger_reason"), data.get("trigger_data")
+    return Message(
+        title=_line(f"{'Resolved' if resolved else 'Alert'}: {name or 'rule'}", TITLE_CHARS_MAX),
+        text=_lines(reason if isinstance(reason, str) else ""),
+        severity="info" if resolved else "error",
+        fields=_bounded_fields(_flat(details if isinstance(details, dict) else {})),
+    )
+
+
+def _is_link(value: Any) -> bool:
+    return isinstance(value, str) and link_valid(value)
+
+
+def _is_severity(value: Any) -> bool:
+    return isinstance(value, str) and value.lower() in SEVERITIES
+
+
+def _title_of(event_type: str) -> str:
+    """`build.created` → `Build created`."""
+    words = re.sub(r"[._-]+", " ", event_type.removeprefix("tocsin.")).strip()
+    return words[:1].upper() + words[1:] or event_type
+
+
+def _line(text: str, chars_max: int) -> str:
+    return shortened(" ".join(plain(text).split()), chars_max)
+
+
+def _lines(text: str) -> str:
+    return shortened(plain(text).strip(), TEXT_CHARS_MAX)
+
+
+def _bounded_fields(pairs: Iterator[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+    fields: list[tuple[str, str]] = []
+    for name, value in pairs:
+        name, value = _line(name, FIELD_NAME_CHARS_MAX), _line(value, FIELD_VALUE_CHARS_MAX)
+        if name and value:
+            fields.append((name, value))
+        if len(fields) == FIELDS_MAX:
+            break
+    return tuple(fields)
+
+
+def _flat(data: dict[str, Any], before: str = "", depth: int = 1) -> Iterator[tuple[str, str]]:
+    """Scalars by their dotted path, a few levels down; nulls are left out."""
+    for name, value in data.items():
+        if isinstance(value, dict) and value and depth < _DEPTH_MAX:
+            yield from _flat(value, f"{before}{name}.", depth + 1)
+        elif value is not None:
+            yield f"{before}{name}", _shown(value)
+
+
+def _shown(value: Any) -> str:
+    """A JSON value in a few words; what is too large to read is counted instead."""
+    match value:
+        case None:
+            return ""
+        case str():
+            return value
+        case bool():
+            return "true" if value else "false"
+        case int() | float():
+            return msgspec.json.encode(value).decode()
+        case list():
+            if len(value) > _LISTED_MAX or any(isinstance(one, dict | list) for one in value):
+                return f"{len(value)} items" if len(value) != 1 else "1 item"
+            return ", ".join(filter(None, map(_shown, value)))
+        case _:
+            return f"{len(value)} members" if len(value) != 1 else "1 member"

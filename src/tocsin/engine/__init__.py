@@ -1,0 +1,1 @@
+"""The delivery engine: lanes, dispatcher, settler, worker, janitor."""

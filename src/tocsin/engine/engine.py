@@ -1,0 +1,180 @@
+"""The engine: lanes, dispatcher, settler and worker put together, behind the port `Dispatch`."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from types import TracebackType
+
+from tocsin.clock import Clock
+from tocsin.domain.errors import NotFound, Unavailable
+from tocsin.domain.model import Attempt, OrganizationId
+from tocsin.engine.dispatcher import Dispatcher
+from tocsin.engine.janitor import Chore
+from tocsin.engine.journal import SendJournal
+from tocsin.engine.lanes import Lanes, Wanted
+from tocsin.engine.settler import Settler
+from tocsin.engine.targets import Targets
+from tocsin.engine.worker import Worker
+from tocsin.net.client import Client
+from tocsin.storage.base import DataPlane, Held, Settled
+
+UNSETTLED_MAX = 4_000
+STOP_SECONDS = 10.0
+LANES_CHECK_SECONDS = 60.0
+PRUNE_SECONDS = 30.0
+
+_log = logging.getLogger("tocsin.engine")
+
+
+class Engine:
+    """This node's hands. An async context manager: it sends from entering to leaving.
+
+    Leaving lets attempts under way finish for a while, records them, and gives the rest back.
+    `changed` is called with an organization whose channel the engine has disabled; `failed` with
+    the error of a part that ended, after which the process should.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: DataPlane,
+        targets: Targets,
+        client: Client,
+        journal: SendJournal,
+        clock: Clock,
+        in_flight_max: int,
+        channel_in_flight_max: int,
+        changed: Callable[[OrganizationId], None],
+        failed: Callable[[BaseException], None],
+        chores: Sequence[Chore] = (),
+    ) -> None:
+        self._store = store
+        self._targets = targets
+        self._clock = clock
+        self._changed = changed
+        self._failed = failed
+        self.lanes = Lanes(channel_in_flight_max=channel_in_flight_max, now_ms=clock.storage_ms)
+        self.settler = Settler(store, self._applied)
+        self.worker = Worker(
+            store=store,
+            lanes=self.lanes,
+            clock=clock,
+            offered=self._pump,
+            may_claim=lambda: self.settler.healthy and not self.dispatcher.stopping,
+        )
+        self.dispatcher = Dispatcher(
+            lanes=self.lanes,
+            targets=targets,
+            client=client,
+            settler=self.settler,
+            journal=journal,
+            clock=clock,
+            release=self.worker.release,
+            in_flight_max=in_flight_max,
+        )
+        self._chores = (
+            Chore("checking lanes", LANES_CHECK_SECONDS, self._check_lanes),
+            Chore("pruning lanes", PRUNE_SECONDS, self._prune),
+            *chores,
+        )
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def __aenter__(self) -> "Engine":
+        self._start("settler", self.settler.run())
+        self._start("worker", self.worker.run())
+        for chore in self._chores:
+            self._start(chore.name, chore.run())
+        self.worker.wake(self._clock.storage_ms())
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.lanes.accepting = False
+        await self.dispatcher.stop(STOP_SECONDS)
+        for task in self._tasks:
+            task.remove_done_callback(self._ended)
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self.worker.release(self.lanes.drop_all())
+        try:
+            async with asyncio.timeout(STOP_SECONDS):
+                await self.settler.flush()
+                await self.worker.flush_released()
+        except (TimeoutError, Unavailable):
+            _log.error("the store is away: what is held is freed at the next start")
+
+    def _start(self, name: str, work: Awaitable[None]) -> None:
+        async def part() -> None:
+            await work
+
+        task = asyncio.get_running_loop().create_task(part(), name=f"tocsin {name}")
+        task.add_done_callback(self._ended)
+        self._tasks.append(task)
+
+    def _ended(self, task: "asyncio.Task[None]") -> None:
+        """A part that ends by itself ends the process: nothing may die in silence."""
+        error = None if task.cancelled() else task.exception()
+        self._failed(error or RuntimeError(f"{task.get_name()} ended"))
+
+    # The port
+
+    def reserve(self, wanted: Sequence[Wanted]) -> list[bool]:
+        """See `Dispatch.reserve`."""
+        if not self.settler.healthy:
+            return [False] * len(wanted)
+        return self.lanes.reserve(wanted)
+
+    def unreserve(self, granted: Sequence[Wanted]) -> None:
+        """See `Dispatch.unreserve`."""
+        self.lanes.unreserve(granted)
+
+    def offer(self, held: Sequence[Held]) -> None:
+        """See `Dispatch.offer`."""
+        if held:
+            self.worker.release(self.lanes.offer(held, reserved=True))
+            self._pump()
+
+    def wake(self, due_ms: int) -> None:
+        """See `Dispatch.wake`."""
+        self.worker.wake(due_ms)
+
+    async def probe(self, held: Held) -> Attempt:
+        """See `Dispatch.probe`; raises Unavailable while nothing may be sent."""
+        if not self.dispatcher.may_send:
+            self.worker.release((held,))
+            raise Unavailable("Nothing can be sent now.")
+        target = await self._targets.get(held.channel_id)
+        if target is None:
+            raise NotFound()
+        return await self.dispatcher.probe(held, target)
+
+    def forget(self, organization_id: OrganizationId) -> None:
+        """See `Dispatch.forget`."""
+        self._targets.forget(organization_id)
+        self.worker.wake(self._clock.storage_ms())
+
+    # Inside
+
+    def _pump(self) -> None:
+        self.dispatcher.pump()
+
+    def _applied(self, settled: Settled) -> None:
+        for organization_id, channel_id in settled.disabled:
+            _log.warning("channel %s is disabled: its target is gone", channel_id)
+            self._changed(organization_id)
+            self.worker.release(self.lanes.drop(channel_id))
+        self.worker.room()
+        self._pump()
+
+    async def _check_lanes(self) -> None:
+        wrong = await self._store.check_lanes(self._clock.storage_ms())
+        if wrong:
+            _log.warning("%d lanes had a wrong due moment and were repaired", wrong)
+            self.worker.wake(self._clock.storage_ms())
+
+    async def _prune(self) -> None:
+        self.lanes.prune()

@@ -1,0 +1,79 @@
+"""Settling: finished attempts are gathered and recorded in plural, whatever the store does.
+
+While settlements can't be stored no send starts; what is finished waits in memory and goes first
+when the store is back.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable
+
+from tocsin.domain.errors import Unavailable
+from tocsin.storage.base import DataPlane, Settled, Settlement
+
+SETTLEMENTS_PER_BATCH_MAX = 2_000
+RETRY_SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0)
+
+_log = logging.getLogger("tocsin.engine")
+
+Done = Callable[[Settlement], None]
+
+
+class Settler:
+    """Owns the finished attempts between their reply and their commit."""
+
+    def __init__(self, store: DataPlane, applied: Callable[[Settled], None]) -> None:
+        self._store = store
+        self._applied = applied
+        self._finished: deque[tuple[Settlement, Done]] = deque()
+        self._wake = asyncio.Event()
+        self.healthy = True
+        self.unsettled = 0
+
+    def put(self, settlement: Settlement, done: Done) -> None:
+        """Record it as soon as may be; `done` is called when that is committed."""
+        self._finished.append((settlement, done))
+        self.unsettled += 1
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Settle until cancelled; a cancel between two batches loses nothing."""
+        while True:
+            await self._wake.wait()
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Settle everything that is finished now."""
+        while self._finished:
+            batch = [
+                self._finished.popleft()
+                for _ in range(min(len(self._finished), SETTLEMENTS_PER_BATCH_MAX))
+            ]
+            try:
+                settled = await self._store_until_done([item for item, _ in batch])
+            except BaseException:
+                self._finished.extendleft(reversed(batch))
+                raise
+            self.unsettled -= len(batch)
+            for settlement, done in batch:
+                done(settlement)
+            self._applied(settled)
+        self._wake.clear()
+
+    async def _store_until_done(self, items: list[Settlement]) -> Settled:
+        tries = 0
+        while True:
+            try:
+                settled = await self._store.settle(items)
+            except Unavailable as error:
+                if self.healthy:
+                    self.healthy = False
+                    _log.error("attempts can't be recorded, sending stops: %s", error)
+                await asyncio.sleep(RETRY_SECONDS[min(tries, len(RETRY_SECONDS) - 1)])
+                tries += 1
+                continue
+            if not self.healthy:
+                self.healthy = True
+                _log.warning("attempts are recorded again, sending goes on")
+            return settled

@@ -1,0 +1,225 @@
+"""The outbound HTTP/1.1 client: one vetted address, one connection, one request, one reply.
+
+No redirects, no cookies, no proxies from the environment, no decoding: a delivery is one POST
+whose bytes are signed, and what counts of its reply is the head.
+"""
+
+import asyncio
+import ssl
+from collections.abc import Callable
+from functools import lru_cache, partial
+from ipaddress import ip_address
+from types import TracebackType
+from typing import NoReturn
+
+from tocsin.domain.exchange import Reply, Request
+from tocsin.domain.outcome import Reason
+from tocsin.net.connection import (
+    READ_LIMITS,
+    ClosedIdle,
+    Connection,
+    PoolKey,
+    ReadLimits,
+    failure,
+)
+from tocsin.net.errors import (
+    AddressRefused,
+    NameNotResolved,
+    NotSent,
+    SendFailed,
+    TargetInvalid,
+)
+from tocsin.net.guard import Guard
+from tocsin.net.pool import TICK_SECONDS, Pool
+from tocsin.net.resolver import Resolver
+from tocsin.net.target import Target
+from tocsin.net.wire import RequestInvalid, request_head
+
+Gate = Callable[[], Request | None]
+"""Called after connect and TLS, directly before the first byte: the final request, or None to
+send nothing. It may be called twice, when a reused connection turns out to be closed."""
+
+TARGETS_KEPT_MAX = 4096
+ADDRESSES_TRIED_MAX = 4
+
+
+class Client:
+    """Sends requests; an async context manager that leaves no connection behind.
+
+    Connections are kept for `idle_seconds` and never shared between organizations. The resolver is
+    the caller's to start and to close. `ssl_context` replaces the default one, which verifies.
+    """
+
+    def __init__(
+        self,
+        resolver: Resolver,
+        guard: Guard,
+        *,
+        ssl_context: ssl.SSLContext | None = None,
+        idle_seconds: float = 30.0,
+        idle_max: int = 256,
+        idle_per_key_max: int = 64,
+        tick_seconds: float = TICK_SECONDS,
+    ) -> None:
+        self._resolver = resolver
+        self._guard = guard
+        self._ssl_context = ssl_context or default_ssl_context()
+        self._target = lru_cache(TARGETS_KEPT_MAX)(guard.target)
+        self.pool = Pool(
+            idle_seconds=idle_seconds,
+            idle_max=idle_max,
+            idle_per_key_max=idle_per_key_max,
+            tick_seconds=tick_seconds,
+        )
+
+    async def __aenter__(self) -> "Client":
+        self._loop = asyncio.get_running_loop()
+        self.pool.start(self._loop)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.pool.close()
+
+    async def send(
+        self,
+        request: Request,
+        *,
+        organization: str,
+        timeout_seconds: float,
+        gate: Gate | None = None,
+        limits: ReadLimits = READ_LIMITS,
+    ) -> Reply:
+        """One attempt, name to reply within `timeout_seconds`; raises `SendFailed` or `NotSent`.
+
+        With a gate, `request` only says where to connect and the gate's answer is what is written;
+        it must have the same origin. Whatever the gate raises goes through, with nothing sent.
+        """
+        deadline = self._loop.time() + timeout_seconds
+        try:
+            target = self._target(request.url)
+            addresses = (
+                target.addresses
+                or self._resolver.cached(target.host)
+                or await self._resolver.resolve(
+                    target.host, organization=organization, timeout_seconds=timeout_seconds
+                )
+            )
+            self._guard.check_all(addresses)
+        except (TargetInvalid, AddressRefused, NameNotResolved) as error:
+            _refuse(error)
+        resent = False
+        while True:
+            connection = None if resent else self._idle(organization, target, addresses)
+            if connection is None:
+                connection = await self._connect(organization, target, addresses, deadline)
+            try:
+                head, body = self._final(request, target, gate)
+            except BaseException:
+                self.pool.put(connection)
+                raise
+            future = connection.exchange(
+                head, body, deadline=deadline, limits=limits, resent=resent
+            )
+            try:
+                return await future
+            except ClosedIdle:
+                resent = True
+            except asyncio.CancelledError:
+                connection.drop(future)
+                raise
+
+    async def vet(self, url: str, *, organization: str, timeout_seconds: float = 2.0) -> None:
+        """Judge a URL that is about to be saved; raises `TargetInvalid` or `AddressRefused`.
+
+        A name that does not resolve in time is accepted: every send judges again.
+        """
+        target = self._guard.target(url)
+        addresses = target.addresses
+        if not addresses:
+            try:
+                addresses = await self._resolver.resolve(
+                    target.host, organization=organization, timeout_seconds=timeout_seconds
+                )
+            except NameNotResolved:
+                return
+        self._guard.check_all(addresses)
+
+    def _idle(
+        self, organization: str, target: Target, addresses: tuple[str, ...]
+    ) -> Connection | None:
+        for address in addresses:
+            connection = self.pool.take((organization, target.origin, address, None, None))
+            if connection is not None:
+                return connection
+        return None
+
+    def _final(self, request: Request, target: Target, gate: Gate | None) -> tuple[bytes, bytes]:
+        """Head and body of what the gate wants sent; raises `NotSent` when it wants nothing."""
+        if gate is not None:
+            final = gate()
+            if final is None:
+                raise NotSent
+            if final.url != request.url:
+                final_target = self._target(final.url)
+                if final_target.origin != target.origin:
+                    raise SendFailed(Reason.INTERNAL_ERROR, "the request changed its origin")
+                target = final_target
+            request = final
+        try:
+            return request_head(target, request), request.body
+        except RequestInvalid as error:
+            raise SendFailed(Reason.INTERNAL_ERROR, str(error)) from None
+
+    async def _connect(
+        self, organization: str, target: Target, addresses: tuple[str, ...], deadline: float
+    ) -> Connection:
+        """Try the vetted addresses in order; each but the last gets its share of the time left."""
+        tried = addresses[:ADDRESSES_TRIED_MAX]
+        failed: tuple[Reason, str] = (Reason.CONNECTION_FAILED, "the connection failed")
+        for position, address in enumerate(tried):
+            now = self._loop.time()
+            until = now + (deadline - now) / (len(tried) - position)
+            key: PoolKey = (organization, target.origin, address, None, None)
+            try:
+                async with asyncio.timeout_at(until):
+                    return await self._open(target, address, key)
+            except TimeoutError:
+                failed = Reason.TIMEOUT, "no connection in time"
+            except OSError as error:
+                failed = failure(error)
+        raise SendFailed(*failed)
+
+    async def _open(self, target: Target, address: str, key: PoolKey) -> Connection:
+        """Connect to the very address that was vetted and make sure that it is the peer."""
+        secure = target.scheme == "https"
+        _, connection = await self._loop.create_connection(
+            partial(Connection, self.pool, key, self._loop),
+            address,
+            target.port,
+            ssl=self._ssl_context if secure else None,
+            server_hostname=target.server_name if secure else None,
+        )
+        if ip_address(connection.peer()) != ip_address(address):
+            connection.abort()
+            raise SendFailed(Reason.ADDRESS_REFUSED, "connected elsewhere")
+        return connection
+
+
+def default_ssl_context() -> ssl.SSLContext:
+    """Verifies chain and host against the system's authorities; TLS 1.2 at least."""
+    context = ssl.create_default_context()
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+def _refuse(error: TargetInvalid | AddressRefused | NameNotResolved) -> NoReturn:
+    """A target that can't or may not be called, as the failure of an attempt."""
+    unknown = isinstance(error, NameNotResolved)
+    reason = Reason.NAME_NOT_RESOLVED if unknown else Reason.ADDRESS_REFUSED
+    raise SendFailed(reason, error.message) from None

@@ -1,0 +1,366 @@
+"""Publish: match an event against its organization's routes and commit it with its deliveries.
+
+The way of an event: `accept` matches, a batcher gathers concurrent publishes, ONE transaction
+stores events and deliveries, and what this node claimed at birth goes straight to its lanes.
+"""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from itertools import islice
+
+import msgspec
+from msgspec import Struct
+
+from tocsin.batching import Batcher
+from tocsin.clock import Clock
+from tocsin.domain.errors import (
+    Forbidden,
+    Invalid,
+    InvalidToken,
+    NotFound,
+    TocsinError,
+    Unavailable,
+)
+from tocsin.domain.matching import type_reserved, type_valid
+from tocsin.domain.model import (
+    ChannelId,
+    DeliveryId,
+    Event,
+    EventId,
+    Origin,
+    People,
+    ProjectId,
+    Unmatched,
+)
+from tocsin.domain.permissions import Caller
+from tocsin.service.ports import Dispatch
+from tocsin.service.routing import Route, Routes, Routing
+from tocsin.service.sight import Sight
+from tocsin.storage.base import (
+    DELIVERIES_PER_TRANSACTION_MAX,
+    EVENTS_PER_TRANSACTION_MAX,
+    Added,
+    DataPlane,
+    Duplicate,
+    Held,
+    NewDelivery,
+    NewEvent,
+    Stale,
+    Stored,
+)
+
+EVENTS_WAITING_MAX = 20_000
+REMATCHES_MAX = 20
+_HOUR_MS = 3_600_000
+_encode_people = msgspec.json.encode
+
+
+class EventDraft(Struct):
+    """A published event as decoded: `data` is its JSON text, verbatim and already vetted."""
+
+    type: str
+    data: bytes
+    project: str | None = None
+    idempotency_key: str | None = None
+    occurred_at: int | None = None
+    channel_ids: list[str] | None = None
+    people: People | None = None
+
+
+class Accepted(Struct):
+    """The answer to one publish: committed, or the first event with the same key."""
+
+    id: EventId
+    type: str
+    created_at: int
+    duplicate: bool
+    mismatch: bool
+    deliveries: int
+    unmatched: Unmatched | None
+
+
+Answer = Accepted | TocsinError
+
+
+class Publisher:
+    """Accepts events for an organization. A returned `Accepted` is committed."""
+
+    def __init__(
+        self,
+        *,
+        store: DataPlane,
+        routing: Routing,
+        dispatch: Dispatch,
+        clock: Clock,
+        new_id: Callable[[], str],
+        idempotency_hours: int,
+    ) -> None:
+        self._store = store
+        self._routing = routing
+        self._dispatch = dispatch
+        self._clock = clock
+        self._new_id = new_id
+        self._key_ms = idempotency_hours * _HOUR_MS
+        self._batcher: Batcher[list[NewEvent], list[Added | Exception]] = Batcher(
+            self._store_groups, weight_max=EVENTS_PER_TRANSACTION_MAX
+        )
+
+    async def close(self) -> None:
+        """Wait for the transactions under way."""
+        await self._batcher.close()
+
+    async def accept(
+        self, caller: Caller, sight: Sight, drafts: Sequence[EventDraft | TocsinError]
+    ) -> list[Answer]:
+        """Store events; one answer per draft, in order, each event atomic with its deliveries.
+
+        Raises Forbidden, NotFound, InvalidToken or Unavailable when no draft can be taken. From
+        the transaction on its outcome is the answer, whatever becomes of the caller.
+        """
+        if not caller.may("event.publish"):
+            raise Forbidden()
+        if self._batcher.waiting > EVENTS_WAITING_MAX:
+            raise Unavailable("Too many publishes are waiting.")
+        answers: list[Answer | None] = [
+            draft if isinstance(draft, TocsinError) else None for draft in drafts
+        ]
+        left = [at for at, answer in enumerate(answers) if answer is None]
+        for _ in range(REMATCHES_MAX):
+            if not left:
+                break
+            routes = await self._routes(caller, sight)
+            left = await self._once(routes, sight, drafts, answers, left)
+            if left:
+                self._routing.invalidate(sight.organization_id)
+        busy = Unavailable("The organization's channels change too fast.")
+        return [busy if answer is None else answer for answer in answers]
+
+    async def _routes(self, caller: Caller, sight: Sight) -> Routes:
+        organization_id = sight.organization_id
+        routes = self._routing.cached(organization_id)
+        if routes is None:
+            routes = await self._routing.load(organization_id)
+        if caller.kind == "key" and caller.id not in routes.keys:
+            raise InvalidToken()
+        if sight.project_id is not None and not routes.has_project(sight.project_id):
+            raise NotFound()
+        return routes
+
+    async def _once(
+        self,
+        routes: Routes,
+        sight: Sight,
+        drafts: Sequence[EventDraft | TocsinError],
+        answers: list[Answer | None],
+        left: list[int],
+    ) -> list[int]:
+        """Try the drafts at the places `left`; returns those whose routes had moved on."""
+        wall_ms = self._clock.wall_ms()
+        due_ms = self._clock.storage_ms()
+        places: list[int] = []
+        events: list[NewEvent] = []
+        for at in left:
+            draft = drafts[at]
+            assert isinstance(draft, EventDraft)
+            try:
+                events.append(self._plan(routes, sight, draft, wall_ms, due_ms))
+                places.append(at)
+            except TocsinError as error:
+                answers[at] = error
+        stale: list[int] = []
+        for place, event, added in zip(places, events, await self._submit(events), strict=True):
+            if isinstance(added, Stale):
+                stale.append(place)
+            else:
+                answers[place] = _answer(event, added)
+        return stale
+
+    async def _submit(self, events: list[NewEvent]) -> list[Added | Exception]:
+        added: list[Added | Exception] = []
+        for group in _groups(events):
+            added += await self._batcher.submit(group, len(group))
+        return added
+
+    def _plan(
+        self, routes: Routes, sight: Sight, draft: EventDraft, wall_ms: int, due_ms: int
+    ) -> NewEvent:
+        if not type_valid(draft.type) or type_reserved(draft.type):
+            raise Invalid("type", _type_trouble(draft.type))
+        project_id = _project(routes, sight, draft.project)
+        unmatched: Unmatched | None = None
+        if draft.channel_ids is not None:
+            targets: Sequence[Route] = _named(routes, sight, draft.channel_ids)
+        else:
+            wanted = routes.wanting(project_id, draft.type)
+            targets = _passing(wanted, draft.data)
+            if not targets:
+                unmatched = routes.why_unmatched(project_id, wanted)
+        new_id = self._new_id
+        event = Event(
+            id=EventId(new_id()),
+            organization_id=sight.organization_id,
+            project_id=project_id,
+            type=draft.type,
+            data=draft.data,
+            occurred_at=wall_ms if draft.occurred_at is None else draft.occurred_at,
+            created_at=wall_ms,
+            people=draft.people,
+        )
+        planned = NewEvent(
+            event=event,
+            deliveries=[NewDelivery(DeliveryId(new_id()), route.channel_id) for route in targets],
+            version=routes.version,
+            due_ms=due_ms,
+            unmatched=unmatched,
+        )
+        if draft.people is not None:
+            planned.people = _encode_people(draft.people)
+        if draft.idempotency_key is not None:
+            planned.idempotency_key = draft.idempotency_key
+            planned.digest = hashlib.sha256(draft.type.encode() + b"\0" + draft.data).digest()
+            planned.key_expired_before = wall_ms - self._key_ms
+        return planned
+
+    async def _store_groups(
+        self, groups: list[list[NewEvent]]
+    ) -> list[list[Added | Exception] | BaseException]:
+        events = [event for group in groups for event in group]
+        wanted = [
+            (event.event.organization_id, delivery.channel_id, len(event.event.data))
+            for event in events
+            for delivery in event.deliveries
+        ]
+        granted = self._dispatch.reserve(wanted)
+        flags = iter(granted)
+        for event in events:
+            for delivery in event.deliveries:
+                delivery.claim = next(flags)
+        held: list[Held] = []
+        try:
+            added = await self._store.add(events)
+            for event, answer in zip(events, added, strict=True):
+                if type(answer) is Stored and answer.claimed:
+                    held += _held(event, answer)
+        finally:
+            self._hand_over(wanted, granted, events, held)
+        answers = iter(added)
+        return [list(islice(answers, len(group))) for group in groups]
+
+    def _hand_over(
+        self,
+        wanted: Sequence[tuple[str, ChannelId, int]],
+        granted: list[bool],
+        events: list[NewEvent],
+        held: list[Held],
+    ) -> None:
+        """Offer what was claimed; what was reserved in vain or inserted free is the worker's."""
+        if len(held) < len(wanted):
+            claimed = {item.id for item in held}
+            ids = (delivery.id for event in events for delivery in event.deliveries)
+            vain = [
+                want
+                for want, grant, delivery_id in zip(wanted, granted, ids, strict=True)
+                if grant and delivery_id not in claimed
+            ]
+            self._dispatch.unreserve(vain)  # type: ignore[arg-type]
+            self._dispatch.wake(events[0].due_ms)
+        self._dispatch.offer(held)
+
+
+def _groups(events: list[NewEvent]) -> list[list[NewEvent]]:
+    """Split between events where one transaction would hold too many deliveries."""
+    if sum(len(event.deliveries) for event in events) <= DELIVERIES_PER_TRANSACTION_MAX:
+        return [events] if events else []
+    groups: list[list[NewEvent]] = [[]]
+    weight = 0
+    for event in events:
+        weight += len(event.deliveries)
+        if groups[-1] and weight > DELIVERIES_PER_TRANSACTION_MAX:
+            groups.append([])
+            weight = len(event.deliveries)
+        groups[-1].append(event)
+    return groups
+
+
+def _held(event: NewEvent, stored: Stored) -> list[Held]:
+    claimed = set(stored.claimed)
+    return [
+        Held(
+            id=delivery.id,
+            claim=1,
+            channel_id=delivery.channel_id,
+            event=event.event,
+            origin=Origin.EVENT,
+            number=1,
+            step=0,
+            lost=0,
+            due_ms=event.due_ms,
+        )
+        for delivery in event.deliveries
+        if delivery.id in claimed
+    ]
+
+
+def _answer(event: NewEvent, added: Added | Exception) -> Answer:
+    if type(added) is Stored:
+        return Accepted(
+            event.event.id,
+            event.event.type,
+            event.event.created_at,
+            False,
+            False,
+            len(event.deliveries),
+            event.unmatched,
+        )
+    if isinstance(added, Duplicate):
+        return Accepted(
+            added.event_id,
+            added.type,
+            added.created_at,
+            True,
+            added.mismatch,
+            added.deliveries,
+            added.unmatched,
+        )
+    if isinstance(added, TocsinError):
+        return added
+    if isinstance(added, Exception):
+        # The driver has found this one event to be what the database refuses.
+        return Invalid("", "The event can't be stored.")
+    raise AssertionError("a stale answer is matched again before this")
+
+
+def _type_trouble(text: str) -> str:
+    if type_reserved(text):
+        return "is reserved: it can't be published"
+    return "must be segments of letters, digits, '_' and '-' joined by '.', at most 128 characters"
+
+
+def _project(routes: Routes, sight: Sight, reference: str | None) -> ProjectId | None:
+    bound = sight.project_id
+    if reference is None:
+        return bound
+    project_id = routes.project(reference)
+    if project_id is None or (bound is not None and project_id != bound):
+        raise Invalid("project", "is unknown")
+    return project_id
+
+
+def _named(routes: Routes, sight: Sight, channel_ids: list[str]) -> list[Route]:
+    """The channels an event names: past patterns, filter and level, but in the caller's sight."""
+    if not channel_ids:
+        raise Invalid("channel_ids", "must name at least one channel")
+    found: dict[ChannelId, Route] = {}
+    for at, channel_id in enumerate(channel_ids):
+        route = routes.by_id.get(ChannelId(channel_id.lower()))
+        if route is None or (sight.project_id is not None and route.project_id != sight.project_id):
+            raise Invalid(f"channel_ids[{at}]", "is unknown")
+        found[route.channel_id] = route
+    return list(found.values())
+
+
+def _passing(wanted: tuple[Route, ...], data: bytes) -> Sequence[Route]:
+    if all(route.passes is None for route in wanted):
+        return wanted
+    decoded = msgspec.json.decode(data)
+    return [route for route in wanted if route.passes is None or route.passes(decoded)]

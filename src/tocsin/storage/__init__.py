@@ -1,0 +1,1 @@
+"""Stores: one protocol (`base.py`), SQLite as the embedded default."""

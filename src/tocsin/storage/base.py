@@ -1,0 +1,201 @@
+"""What a store can do: a plural data plane, and a control plane of plain functions.
+
+Every store is an async context manager. Its data plane is plural, each call is one transaction or
+joins one; a failing item never fails another's (the driver splits the batch until the culprit is
+alone). The control plane runs functions of a SQLAlchemy `Connection` (see `control.py`), reads in
+a snapshot that can't write, writes in a transaction of their own.
+
+Errors: `Unavailable` when the store can't be reached, is full, or the outcome of a commit is
+unknown. Everything else a driver raises is translated in the driver, once.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Protocol, TypeVar
+
+from msgspec import Struct
+from sqlalchemy import Connection
+
+from tocsin.domain.model import (
+    ChannelId,
+    DeliveryId,
+    Event,
+    EventId,
+    OrganizationId,
+    Origin,
+    Status,
+    Unmatched,
+)
+
+T = TypeVar("T")
+
+EVENTS_PER_TRANSACTION_MAX = 2_000
+DELIVERIES_PER_TRANSACTION_MAX = 10_000
+ROWS_PER_STEP_MAX = 5_000
+
+
+class NewDelivery(Struct):
+    """A delivery to insert. `claim` asks for it to be claimed at birth by this node."""
+
+    id: DeliveryId
+    channel_id: ChannelId
+    claim: bool = False
+
+
+class NewEvent(Struct):
+    """An event to insert with its deliveries, matched against `version` of its organization.
+
+    `due_ms` is storage time. `idempotency_key` is unique per (organization, project, `source`);
+    a key older than `key_expired_before` (wall ms) is free again. `digest` tells a mismatch.
+    """
+
+    event: Event
+    deliveries: list[NewDelivery]
+    version: int
+    due_ms: int
+    unmatched: Unmatched | None = None
+    origin: Origin = Origin.EVENT
+    idempotency_key: str | None = None
+    source: str = "api"
+    digest: bytes = b""
+    key_expired_before: int = 0
+    people: bytes | None = None
+
+
+class Stored(Struct):
+    """The event and its deliveries are committed; `claimed` are in this node's hands."""
+
+    claimed: list[DeliveryId]
+
+
+class Duplicate(Struct):
+    """The key was taken: nothing was stored; this is the first event."""
+
+    event_id: EventId
+    type: str
+    created_at: int
+    deliveries: int
+    unmatched: Unmatched | None
+    mismatch: bool
+
+
+class Stale(Struct):
+    """The organization has moved on since the event was matched: match again; nothing stored."""
+
+
+Added = Stored | Duplicate | Stale
+
+
+class Held(Struct):
+    """A delivery claimed by this node: what a send needs, and the fence to settle it with.
+
+    `number` is the attempt's number (from 1), `step` the index into the retry schedule, `lost`
+    how often the delivery was lost with a node after its send began.
+    """
+
+    id: DeliveryId
+    claim: int
+    channel_id: ChannelId
+    event: Event
+    origin: Origin
+    number: int
+    step: int
+    lost: int
+    due_ms: int
+
+
+class Claims(Struct):
+    """What a claim got, and the moment (storage ms) the next lane falls due, if any."""
+
+    held: list[Held]
+    next_due_ms: int | None
+
+
+class AttemptRecord(Struct):
+    """What is kept of one try; `outcome` is delivered, retry, rejected or gone."""
+
+    number: int
+    started_at: int
+    duration_ms: int
+    outcome: str
+    status_code: int | None
+    error: str | None
+    response_body: str | None
+
+
+class Settlement(Struct):
+    """How a held delivery goes on after its attempt.
+
+    `status` is a final one, or `waiting` with `due_ms` and `step`. `hold_until_ms` holds the
+    whole channel. `park` disables the channel for that reason (status must be waiting).
+    `version` is the channel's version the attempt used: tracking always counts, but a hold, a
+    park or the failing streak only apply to the channel's current version.
+    """
+
+    id: DeliveryId
+    claim: int
+    organization_id: OrganizationId
+    channel_id: ChannelId
+    origin: Origin
+    version: int
+    status: Status
+    finished_at: int
+    due_ms: int
+    step: int
+    attempt: AttemptRecord
+    hold_until_ms: int = 0
+    park: str | None = None
+    counts_in_streak: bool = True
+
+
+class Settled(Struct):
+    """What a settle did: which items did not apply any more, and which channels it disabled."""
+
+    superseded: list[DeliveryId]
+    disabled: list[tuple[OrganizationId, ChannelId]]
+
+
+class DataPlane(Protocol):
+    """The hot operations, each plural and atomic per item."""
+
+    @property
+    def node(self) -> int:
+        """This process's node number, never used before."""
+        ...
+
+    async def add(self, events: Sequence[NewEvent]) -> list[Added | Exception]:
+        """Store events with their deliveries; one answer per event, in order."""
+        ...
+
+    async def claim(
+        self, *, now_ms: int, room: int, bytes_max: int, lane_room: int, full: Sequence[ChannelId]
+    ) -> Claims:
+        """Claim free due deliveries of lanes not in `full`, oldest lane first."""
+        ...
+
+    async def settle(self, settlements: Sequence[Settlement]) -> Settled:
+        """Record attempts and move their deliveries on, where id and claim still match."""
+        ...
+
+    async def release(self, held: Sequence[tuple[DeliveryId, int, ChannelId]]) -> None:
+        """Give claimed deliveries back, untouched and uncounted (id, claim, channel)."""
+        ...
+
+    async def check_lanes(self, now_ms: int) -> int:
+        """Repair lanes whose next due moment is wrong; returns how many were."""
+        ...
+
+
+class ControlPlane(Protocol):
+    """Runs control-plane functions of a connection (see `control.py`)."""
+
+    async def read(self, work: Callable[[Connection], T]) -> T:
+        """Run in a read-only snapshot, at most 5 s."""
+        ...
+
+    async def write(self, work: Callable[[Connection], T]) -> T:
+        """Run in a transaction of its own; an exception of `work` rolls back and is raised."""
+        ...
+
+
+class Store(DataPlane, ControlPlane, Protocol):
+    """Both planes of one database."""

@@ -1,0 +1,50 @@
+"""The control plane: plain functions of a SQLAlchemy `Connection`, one text for both databases.
+
+Each takes the connection, then the sight of the caller, and never looks past it: what belongs to
+another organization (or, with a project in sight, to another project) does not exist. The caller
+of `ControlPlane.write` composes several of them into one transaction; a function that changes an
+organization's routes or rights is preceded by `organizations.touch`, which locks and raises its
+version, so that changes of one organization come one after another.
+
+    organizations, projects, keys, channels   the things themselves
+    lanes                                     what a change of a channel tells the data plane
+    events, deliveries                        the log, read (and one delivery re-opened)
+    jobs, work                                durable jobs, and the bounded steps they consist of
+    audit                                     who changed what
+    schema                                    which version the database has
+"""
+
+from sqlalchemy import Connection
+
+from tocsin.storage.control import (
+    audit,
+    channels,
+    deliveries,
+    events,
+    jobs,
+    keys,
+    lanes,
+    organizations,
+    projects,
+    schema,
+    work,
+)
+from tocsin.storage.control.walk import ROWS_SCANNED_MAX, Sight, Walked
+
+__all__ = [
+    "ROWS_SCANNED_MAX",
+    "Connection",
+    "Sight",
+    "Walked",
+    "audit",
+    "channels",
+    "deliveries",
+    "events",
+    "jobs",
+    "keys",
+    "lanes",
+    "organizations",
+    "projects",
+    "schema",
+    "work",
+]

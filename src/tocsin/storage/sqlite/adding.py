@@ -1,0 +1,211 @@
+"""Publish: events, their deliveries and their idempotency keys in one transaction."""
+
+import sqlite3
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from tocsin.domain.model import ChannelId, DeliveryId, Unmatched
+from tocsin.storage.base import Added, Duplicate, NewEvent, Stale, Stored
+from tocsin.storage.sqlite.rows import Row, Values
+
+# One row, so that the interpreter lock changes hands once and not once per row.
+_VERSIONS = """
+    SELECT json_group_array(json_array(id, version)) FROM organizations
+    WHERE id IN (SELECT value FROM json_each(?)) AND deleted_at IS NULL
+"""
+_LANES = """
+    SELECT json_group_array(json_array(
+        channel_id, parked, blocked_until_ms, next_due_ms, backlog_through))
+    FROM lanes WHERE channel_id IN (SELECT value FROM json_each(?))
+"""
+_TAKE_KEY = """
+    INSERT INTO idempotency (organization_id, project_id, source, key, event_id, digest, type,
+        deliveries, unmatched, created_at)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    ON CONFLICT (organization_id, project_id, source, key) DO UPDATE SET
+        event_id = excluded.event_id, digest = excluded.digest, type = excluded.type,
+        deliveries = excluded.deliveries, unmatched = excluded.unmatched,
+        created_at = excluded.created_at
+    WHERE idempotency.created_at < ?
+"""
+_KEY = """
+    SELECT event_id, digest, type, deliveries, unmatched, created_at FROM idempotency
+    WHERE organization_id = ? AND project_id = ? AND source = ? AND key = ?
+"""
+_NEWER_DUE = """
+    SELECT 1 FROM deliveries
+    WHERE status = 'waiting' AND channel_id = ? AND node = 0 AND due_ms <= ? AND id > ? LIMIT 1
+"""
+_EVENTS = Values(
+    "INSERT INTO events (id, organization_id, project_id, type, data, people, idempotency_key,"
+    " occurred_at, created_at, deliveries, unmatched) VALUES",
+    "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+)
+_DELIVERIES = Values(
+    "INSERT INTO deliveries (id, event_id, organization_id, channel_id, project_id, event_type,"
+    " origin, status, due_ms, node, claim, step, attempt_count, lost, created_at) VALUES",
+    "(?, ?, ?, ?, ?, ?, ?, 'waiting', ?, ?, ?, 0, 0, 0, ?)",
+)
+FREED = Values(
+    "UPDATE lanes SET next_due_ms = max(blocked_until_ms, min(coalesce(next_due_ms, v.column2),"
+    " v.column2)) FROM (VALUES",
+    "(?, ?)",
+    ") AS v WHERE lanes.channel_id = v.column1 AND lanes.parked IS NULL",
+)
+"""Lanes that got free deliveries, each with the earliest due moment of these."""
+
+LaneRow = tuple[str, str | None, int, int | None, str | None]
+
+_decode_versions = msgspec.json.Decoder(list[tuple[str, int]]).decode
+_decode_lanes = msgspec.json.Decoder(list[LaneRow]).decode
+_encode = msgspec.json.encode
+
+
+def one_value(connection: sqlite3.Connection, statement: str, parameters: Row) -> Any:
+    """The single value of a statement that always gives one row."""
+    return connection.execute(statement, parameters).fetchone()[0]
+
+
+def add(connection: sqlite3.Connection, node: int, items: Sequence[NewEvent]) -> list[Added]:
+    """Store events with their deliveries; the answers stand in the order of the items."""
+    organizations = {item.event.organization_id for item in items}
+    versions = dict(
+        _decode_versions(one_value(connection, _VERSIONS, (_encode(list(organizations)).decode(),)))
+    )
+    answers: list[Added] = []
+    kept: list[NewEvent] = []
+    for item in items:
+        if versions.get(item.event.organization_id) != item.version:
+            answers.append(Stale())
+        elif item.idempotency_key is not None and (first := _take_key(connection, item)):
+            answers.append(first)
+        else:
+            answers.append(Stored([]))
+            kept.append(item)
+    if not kept:
+        return answers
+    claimed = _insert(connection, node, kept)
+    for answer in answers:
+        if type(answer) is Stored:
+            answer.claimed = next(claimed)
+    return answers
+
+
+def _insert(connection: sqlite3.Connection, node: int, items: list[NewEvent]) -> Any:
+    openings = _Openings(connection, items)
+    events: list[Row] = []
+    rows: list[Row] = []
+    freed: dict[ChannelId, int] = {}
+    claimed: list[list[DeliveryId]] = []
+    for item in items:
+        event = item.event
+        events.append(
+            (
+                event.id,
+                event.organization_id,
+                event.project_id,
+                event.type,
+                event.data,
+                item.people,
+                item.idempotency_key,
+                event.occurred_at,
+                event.created_at,
+                len(item.deliveries),
+                item.unmatched,
+            )
+        )
+        mine: list[DeliveryId] = []
+        for delivery in item.deliveries:
+            due_ms = item.due_ms
+            if delivery.claim and openings.open(delivery.channel_id, due_ms):
+                mine.append(delivery.id)
+                held = (node, 1)
+            else:
+                channel_id = delivery.channel_id
+                freed[channel_id] = min(due_ms, freed.get(channel_id, due_ms))
+                held = (0, 0)
+            rows.append(
+                (
+                    delivery.id,
+                    event.id,
+                    event.organization_id,
+                    delivery.channel_id,
+                    event.project_id,
+                    event.type,
+                    item.origin,
+                    due_ms,
+                    *held,
+                    event.created_at,
+                )
+            )
+        claimed.append(mine)
+    _EVENTS.run(connection, events)
+    _DELIVERIES.run(connection, rows)
+    if freed:
+        FREED.run(connection, sorted(freed.items()))
+    return iter(claimed)
+
+
+class _Openings:
+    """Which lanes of a batch may be claimed from at birth: open, and nothing older is due."""
+
+    def __init__(self, connection: sqlite3.Connection, items: list[NewEvent]) -> None:
+        self._connection = connection
+        channels = {d.channel_id for item in items for d in item.deliveries if d.claim}
+        rows: list[LaneRow] = []
+        if channels:
+            rows = _decode_lanes(one_value(connection, _LANES, (_encode(list(channels)).decode(),)))
+        self._lanes = {row[0]: row for row in rows}
+        self._known: dict[str, bool] = {}
+
+    def open(self, channel_id: ChannelId, due_ms: int) -> bool:
+        known = self._known.get(channel_id)
+        if known is None:
+            known = self._known[channel_id] = self._look(channel_id, due_ms)
+        return known
+
+    def _look(self, channel_id: ChannelId, now_ms: int) -> bool:
+        row = self._lanes.get(channel_id)
+        if row is None:
+            return False
+        _, parked, blocked_until_ms, next_due_ms, backlog_through = row
+        if parked is not None or blocked_until_ms > now_ms:
+            return False
+        if next_due_ms is None or next_due_ms > now_ms:
+            return True
+        if backlog_through is None:
+            return False
+        # A backlog drains slowly; new deliveries go beside it.
+        newer = self._connection.execute(_NEWER_DUE, (channel_id, now_ms, backlog_through))
+        return newer.fetchone() is None
+
+
+def _take_key(connection: sqlite3.Connection, item: NewEvent) -> Duplicate | None:
+    event = item.event
+    place = (event.organization_id, event.project_id or "", item.source, item.idempotency_key)
+    taken = connection.execute(
+        _TAKE_KEY,
+        (
+            *place,
+            event.id,
+            item.digest,
+            event.type,
+            len(item.deliveries),
+            item.unmatched,
+            event.created_at,
+            item.key_expired_before,
+        ),
+    ).rowcount
+    if taken:
+        return None
+    first = connection.execute(_KEY, place).fetchone()
+    return Duplicate(
+        event_id=first[0],
+        type=first[2],
+        created_at=first[5],
+        deliveries=first[3],
+        unmatched=None if first[4] is None else Unmatched(first[4]),
+        mismatch=first[1] != item.digest,
+    )

@@ -1,0 +1,255 @@
+"""Claim, release and recover: which node holds which delivery."""
+
+import sqlite3
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from tocsin.domain.model import ChannelId, DeliveryId, Event, EventId, Origin, People
+from tocsin.domain.outcome import Reason
+from tocsin.storage.base import ROWS_PER_STEP_MAX, Claims, Held
+from tocsin.storage.sqlite.adding import FREED
+
+LANES_PER_CLAIM_MAX = 200
+BACKLOG_CHUNK = 5
+BACKLOG_PAUSE_MS = 100
+LOST_MAX = 5
+
+_DUE_LANES = """
+    SELECT channel_id, backlog_through, backlog_due_ms, cancelled_through FROM lanes
+    WHERE next_due_ms <= ? AND channel_id NOT IN (SELECT value FROM json_each(?))
+    ORDER BY next_due_ms LIMIT ?
+"""
+_DUE = """
+    SELECT d.id, d.claim, d.due_ms, d.attempt_count, d.step, d.lost, d.origin,
+        e.id, e.organization_id, e.project_id, e.type, e.data, e.occurred_at, e.created_at,
+        e.people
+    FROM deliveries AS d JOIN events AS e ON e.id = d.event_id
+    WHERE d.status = 'waiting' AND d.channel_id = ? AND d.node = 0 AND d.due_ms <= ?
+        AND d.id > ? AND d.id <= ?
+    ORDER BY d.due_ms, d.id LIMIT ?
+"""
+_NEXT_DUE = """
+    SELECT min(due_ms) FROM deliveries
+    WHERE status = 'waiting' AND channel_id = ? AND node = 0 AND id > ?
+"""
+_LANE_NEXT = """
+    UPDATE lanes SET next_due_ms = max(blocked_until_ms, ?), backlog_through = ?,
+        backlog_due_ms = ? WHERE channel_id = ? AND parked IS NULL
+"""
+_NEXT_LANE = """
+    SELECT min(next_due_ms) FROM lanes
+    WHERE next_due_ms IS NOT NULL AND channel_id NOT IN (SELECT value FROM json_each(?))
+"""
+_RELEASE = """
+    UPDATE deliveries SET node = 0 WHERE id = ? AND claim = ? AND node = ? AND status = 'waiting'
+"""
+_CANCEL_DROPPED = """
+    UPDATE deliveries SET status = 'cancelled', node = 0, finished_at = ?
+    WHERE id IN (SELECT value FROM json_each(?)) AND status = 'waiting' AND EXISTS (
+        SELECT 1 FROM lanes WHERE lanes.channel_id = deliveries.channel_id AND (
+            lanes.parked = 'deleted' OR deliveries.id <= lanes.cancelled_through))
+"""
+_LOST = """
+    SELECT id, claim, channel_id, due_ms, lost FROM deliveries
+    WHERE status = 'waiting' AND node <> 0 LIMIT ?
+"""
+_FREE_LOST = "UPDATE deliveries SET node = 0, lost = ? WHERE id = ?"
+_END_LOST = """
+    UPDATE deliveries SET node = 0, lost = ?, status = 'exhausted', finished_at = ?,
+        last_error = ? WHERE id = ?
+"""
+_WRONG_LANES = """
+    SELECT l.channel_id, l.next_due_ms, l.blocked_until_ms, (
+        SELECT min(d.due_ms) FROM deliveries AS d
+        WHERE d.status = 'waiting' AND d.channel_id = l.channel_id AND d.node = 0
+            AND d.id > coalesce(l.cancelled_through, '')
+    ) AS due_ms
+    FROM lanes AS l WHERE l.parked IS NULL AND l.channel_id > ? ORDER BY l.channel_id LIMIT ?
+"""
+_REPAIR = """
+    UPDATE lanes SET next_due_ms = CASE WHEN ?2 IS NULL THEN NULL
+        ELSE max(blocked_until_ms, ?2) END WHERE channel_id = ?1
+"""
+
+_HIGHEST = "g"  # above every id
+_decode_people = msgspec.json.Decoder(People).decode
+
+
+def claim(
+    connection: sqlite3.Connection,
+    node: int,
+    now_ms: int,
+    room: int,
+    bytes_max: int,
+    lane_room: int,
+    full: Sequence[ChannelId],
+) -> Claims:
+    """Take due lanes first, then rows of each lane up to its room; see `DataPlane.claim`."""
+    skip = msgspec.json.encode(full).decode()
+    lanes = connection.execute(_DUE_LANES, (now_ms, skip, LANES_PER_CLAIM_MAX)).fetchall()
+    held: list[Held] = []
+    for channel_id, backlog_through, backlog_due_ms, cancelled in lanes:
+        if room <= 0 or bytes_max <= 0:
+            break
+        lowest = cancelled or ""
+        limit = min(room, lane_room)
+        mine: list[Held] = []
+        if backlog_through is None:
+            mine = _take(connection, channel_id, now_ms, lowest, _HIGHEST, limit)
+        else:
+            mine = _take(connection, channel_id, now_ms, backlog_through, _HIGHEST, limit)
+            if backlog_due_ms <= now_ms:
+                chunk = min(limit, BACKLOG_CHUNK)
+                old = _take(connection, channel_id, now_ms, lowest, backlog_through, chunk)
+                backlog_due_ms = now_ms + BACKLOG_PAUSE_MS
+                mine = old + mine[: limit - len(old)]
+        kept = _within(mine, bytes_max)
+        if kept:
+            for at in range(0, len(kept), 128):
+                _hold(connection, node, kept[at : at + 128])
+        held += kept
+        room -= len(kept)
+        bytes_max -= sum(len(item.event.data) for item in kept)
+        _write_next(connection, channel_id, lowest, backlog_through, backlog_due_ms)
+    next_due_ms = connection.execute(_NEXT_LANE, (skip,)).fetchone()[0]
+    return Claims(held=held, next_due_ms=next_due_ms)
+
+
+def _take(
+    connection: sqlite3.Connection,
+    channel_id: str,
+    now_ms: int,
+    above: str,
+    through: str,
+    limit: int,
+) -> list[Held]:
+    rows = connection.execute(_DUE, (channel_id, now_ms, above, through, limit))
+    return [_held(row, ChannelId(channel_id)) for row in rows]
+
+
+def _held(row: Any, channel_id: ChannelId) -> Held:
+    return Held(
+        id=row[0],
+        claim=row[1] + 1,
+        channel_id=channel_id,
+        event=Event(
+            id=EventId(row[7]),
+            organization_id=row[8],
+            project_id=row[9],
+            type=row[10],
+            data=row[11],
+            occurred_at=row[12],
+            created_at=row[13],
+            people=None if row[14] is None else _decode_people(row[14]),
+        ),
+        origin=Origin(row[6]),
+        number=row[3] + 1,
+        step=row[4],
+        lost=row[5],
+        due_ms=row[2],
+    )
+
+
+def _within(items: list[Held], bytes_max: int) -> list[Held]:
+    """As many as fit; the first always does, or a large event would wait for ever."""
+    kept: list[Held] = []
+    for item in items:
+        if kept and bytes_max <= 0:
+            break
+        bytes_max -= len(item.event.data)
+        kept.append(item)
+    return kept
+
+
+def _hold(connection: sqlite3.Connection, node: int, items: list[Held]) -> None:
+    marks = ", ".join(["?"] * len(items))
+    connection.execute(
+        f"UPDATE deliveries SET claim = claim + 1, node = ? WHERE id IN ({marks})",
+        (node, *(item.id for item in items)),
+    )
+
+
+def _write_next(
+    connection: sqlite3.Connection,
+    channel_id: str,
+    lowest: str,
+    backlog_through: str | None,
+    backlog_due_ms: int,
+) -> None:
+    """Write the lane's exact new next due moment."""
+    if backlog_through is None:
+        due_ms = connection.execute(_NEXT_DUE, (channel_id, lowest)).fetchone()[0]
+        connection.execute(_LANE_NEXT, (due_ms, None, 0, channel_id))
+        return
+    old = connection.execute(
+        _NEXT_DUE + " AND id <= ?", (channel_id, lowest, backlog_through)
+    ).fetchone()[0]
+    new = connection.execute(_NEXT_DUE, (channel_id, backlog_through)).fetchone()[0]
+    if old is None:
+        connection.execute(_LANE_NEXT, (new, None, 0, channel_id))
+        return
+    due_ms = max(old, backlog_due_ms) if new is None else min(max(old, backlog_due_ms), new)
+    connection.execute(_LANE_NEXT, (due_ms, backlog_through, backlog_due_ms, channel_id))
+
+
+def release(
+    connection: sqlite3.Connection,
+    node: int,
+    held: Sequence[tuple[DeliveryId, int, ChannelId]],
+    now_ms: int,
+    wall_ms: int,
+) -> None:
+    """Give deliveries back where the claim still stands; their lanes are due at once."""
+    freed: dict[ChannelId, int] = {}
+    ids: list[DeliveryId] = []
+    for delivery_id, claim_number, channel_id in held:
+        if connection.execute(_RELEASE, (delivery_id, claim_number, node)).rowcount:
+            freed[channel_id] = now_ms
+            ids.append(delivery_id)
+    if freed:
+        FREED.run(connection, sorted(freed.items()))
+        cancel_where_dropped(connection, ids, wall_ms)
+
+
+def cancel_where_dropped(
+    connection: sqlite3.Connection, ids: Sequence[DeliveryId], wall_ms: int
+) -> None:
+    """End what has come free on a deleted lane, or in a backlog that was cancelled."""
+    connection.execute(_CANCEL_DROPPED, (wall_ms, msgspec.json.encode(ids).decode()))
+
+
+def recover(
+    connection: sqlite3.Connection, began: dict[str, int], now_ms: int, wall_ms: int
+) -> int:
+    """Free one step of what an earlier process held; returns how many it freed (0: done).
+
+    `began` has the claims whose send began: only these count as lost with their node.
+    """
+    rows = connection.execute(_LOST, (ROWS_PER_STEP_MAX,)).fetchall()
+    freed: dict[ChannelId, int] = {}
+    for delivery_id, claim_number, channel_id, due_ms, lost in rows:
+        lost += began.get(delivery_id) == claim_number
+        if lost >= LOST_MAX:
+            text = f"{Reason.LOST_WITH_ITS_NODE}: {lost} nodes ended while sending it"
+            connection.execute(_END_LOST, (lost, wall_ms, text, delivery_id))
+            continue
+        connection.execute(_FREE_LOST, (lost, delivery_id))
+        freed[channel_id] = min(due_ms, freed.get(channel_id, now_ms))
+    if freed:
+        FREED.run(connection, sorted(freed.items()))
+    return len(rows)
+
+
+def check_lanes(connection: sqlite3.Connection, above: str, limit: int) -> tuple[str | None, int]:
+    """Repair a step of lanes; returns where to go on (None: done) and how many were wrong."""
+    rows = connection.execute(_WRONG_LANES, (above, limit)).fetchall()
+    wrong = 0
+    for channel_id, next_due_ms, blocked_until_ms, due_ms in rows:
+        right = None if due_ms is None else max(due_ms, blocked_until_ms)
+        late = right is not None and (next_due_ms is None or next_due_ms > right)
+        if late or (right is None and next_due_ms is not None):
+            connection.execute(_REPAIR, (channel_id, due_ms))
+            wrong += 1
+    return (rows[-1][0] if len(rows) == limit else None), wrong

@@ -1,0 +1,157 @@
+"""The data plane's calls as operations for the writer thread."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection
+
+from tocsin.domain.model import ChannelId, DeliveryId
+from tocsin.domain.outcome import Reason
+from tocsin.storage.base import Added, Claims, NewEvent, Settled, Settlement
+from tocsin.storage.sqlite import adding, claiming, settling
+from tocsin.storage.sqlite.writer import Operation, Writer
+
+SETTLE, OTHER, ADD = 0, 1, 2
+
+
+class _Whole:
+    """An operation that is not split: its error is its own."""
+
+    order = OTHER
+    control = False
+
+    def split(self) -> Sequence[Operation]:
+        return ()
+
+    def alone(self, error: Exception) -> Operation | Exception:
+        return error
+
+    def join(self, answers: Sequence[Any]) -> Any:
+        return answers[0]
+
+
+class Control(_Whole):
+    """A control-plane function, in a transaction of its own."""
+
+    control = True
+
+    def __init__(self, work: Callable[[Connection], Any]) -> None:
+        self._work = work
+
+    def run(self, writer: Writer) -> Any:
+        return self._work(writer.core)
+
+
+class Direct(_Whole):
+    """A function of the driver's own, joining whatever transaction is made next."""
+
+    def __init__(self, work: Callable[[Writer], Any], order: int = OTHER) -> None:
+        self._work = work
+        self.order = order
+
+    def run(self, writer: Writer) -> Any:
+        return self._work(writer)
+
+
+class Add:
+    """Publish; a culprit gets its own error, the others are stored."""
+
+    order = ADD
+    control = False
+
+    def __init__(self, items: Sequence[NewEvent]) -> None:
+        self._items = items
+
+    def run(self, writer: Writer) -> list[Added]:
+        return adding.add(writer.connection, writer.node, self._items)
+
+    def split(self) -> Sequence[Operation]:
+        half = len(self._items) // 2
+        return (Add(self._items[:half]), Add(self._items[half:])) if half else ()
+
+    def alone(self, error: Exception) -> Operation | Exception:
+        return error
+
+    def join(self, answers: Sequence[Any]) -> list[Added | Exception]:
+        joined: list[Added | Exception] = []
+        for answer in answers:
+            joined += answer if isinstance(answer, list) else [answer]
+        return joined
+
+
+class Settle:
+    """Settle; a culprit is settled with a minimal attempt, never rolled back into a resend."""
+
+    order = SETTLE
+    control = False
+
+    def __init__(self, items: Sequence[Settlement], *, minimal: bool = False) -> None:
+        self._items = items
+        self._minimal = minimal
+
+    def run(self, writer: Writer) -> Settled:
+        return settling.settle(writer.connection, writer.node, self._items)
+
+    def split(self) -> Sequence[Operation]:
+        half = len(self._items) // 2
+        return (Settle(self._items[:half]), Settle(self._items[half:])) if half else ()
+
+    def alone(self, error: Exception) -> Operation | Exception:
+        if self._minimal:
+            return error
+        return Settle([minimal(self._items[0])], minimal=True)
+
+    def join(self, answers: Sequence[Any]) -> Settled | Exception:
+        joined = Settled([], [])
+        for answer in answers:
+            if isinstance(answer, Exception):
+                return answer
+            joined.superseded += answer.superseded
+            joined.disabled += answer.disabled
+        return joined
+
+
+def minimal(item: Settlement) -> Settlement:
+    """The settlement with nothing in it that came from a target."""
+    attempt = msgspec.structs.replace(
+        item.attempt,
+        started_at=max(0, min(item.attempt.started_at, 2**47)),
+        duration_ms=max(0, min(item.attempt.duration_ms, 2**31 - 1)),
+        status_code=None,
+        error=f"{Reason.UNRECORDABLE}: the reply could not be stored",
+        response_body=None,
+    )
+    return msgspec.structs.replace(item, attempt=attempt)
+
+
+class Claim(_Whole):
+    """Claim free due deliveries."""
+
+    def __init__(
+        self,
+        *,
+        now_ms: int,
+        room: int,
+        bytes_max: int,
+        lane_room: int,
+        full: Sequence[ChannelId],
+    ) -> None:
+        self._arguments = (now_ms, room, bytes_max, lane_room, full)
+
+    def run(self, writer: Writer) -> Claims:
+        return claiming.claim(writer.connection, writer.node, *self._arguments)
+
+
+class Release(_Whole):
+    """Give claimed deliveries back."""
+
+    def __init__(
+        self, held: Sequence[tuple[DeliveryId, int, ChannelId]], now_ms: int, wall_ms: int
+    ) -> None:
+        self._held = held
+        self._now_ms = now_ms
+        self._wall_ms = wall_ms
+
+    def run(self, writer: Writer) -> None:
+        claiming.release(writer.connection, writer.node, self._held, self._now_ms, self._wall_ms)

@@ -1,0 +1,211 @@
+"""Settle: attempts, the deliveries' next states and the lanes' tracking, in one transaction."""
+
+import sqlite3
+from collections.abc import Sequence
+
+import msgspec
+
+from tocsin.domain.model import ChannelId, DeliveryId, OrganizationId, Origin, Status
+from tocsin.storage.base import Settled, Settlement
+from tocsin.storage.sqlite.claiming import cancel_where_dropped
+from tocsin.storage.sqlite.rows import Row, Values
+
+_ATTEMPTS = Values(
+    "INSERT INTO attempts (delivery_id, claim, organization_id, number, started_at, duration_ms,"
+    " outcome, status_code, error, response_body, superseded) VALUES",
+    "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    "ON CONFLICT DO NOTHING",
+)
+_MOVE = Values(
+    "UPDATE deliveries SET status = v.column3, node = 0, due_ms = v.column4, step = v.column5,"
+    " attempt_count = attempt_count + 1, finished_at = v.column6, last_status_code = v.column7,"
+    " last_error = v.column8 FROM (VALUES",
+    "(?, ?, ?, ?, ?, ?, ?, ?)",
+    ") AS v WHERE deliveries.id = v.column1 AND deliveries.claim = v.column2"
+    " AND deliveries.node = ? AND +deliveries.status = 'waiting'",
+)
+_RECORDED = "SELECT 1 FROM attempts WHERE delivery_id = ? AND claim = ? AND superseded = 0"
+_END_DELIVERED = """
+    UPDATE deliveries SET status = 'delivered', node = 0, finished_at = ?, last_status_code = ?,
+        last_error = NULL WHERE id = ? AND status = 'waiting'
+"""
+_LANES = Values(
+    "UPDATE lanes SET"
+    " last_sent_at = coalesce(v.column2, last_sent_at),"
+    " error_count = CASE WHEN v.column2 IS NULL THEN error_count ELSE 0 END + v.column3,"
+    " last_error = CASE WHEN v.column3 > 0 THEN v.column4"
+    "   WHEN v.column2 IS NOT NULL THEN NULL ELSE last_error END,"
+    " failing_streak = CASE WHEN version <> v.column8 THEN failing_streak"
+    "   ELSE CASE WHEN v.column5 THEN 0 ELSE failing_streak END + v.column6 END,"
+    " failing_since_ms = CASE WHEN version <> v.column8 THEN failing_since_ms"
+    "   WHEN v.column6 > 0 AND (v.column5 OR failing_since_ms IS NULL) THEN v.column7"
+    "   WHEN v.column5 THEN NULL ELSE failing_since_ms END,"
+    " blocked_until_ms = CASE WHEN version = v.column8 THEN max(blocked_until_ms, v.column9)"
+    "   ELSE blocked_until_ms END,"
+    " next_due_ms = CASE WHEN parked IS NOT NULL THEN NULL"
+    "   WHEN coalesce(next_due_ms, v.column10) IS NULL THEN NULL"
+    "   ELSE max(CASE WHEN version = v.column8 THEN max(blocked_until_ms, v.column9)"
+    "       ELSE blocked_until_ms END,"
+    "     min(coalesce(next_due_ms, v.column10), coalesce(v.column10, next_due_ms))) END"
+    " FROM (VALUES",
+    "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    ") AS v WHERE lanes.channel_id = v.column1",
+)
+_PARK_LANE = """
+    UPDATE lanes SET parked = 'disabled', next_due_ms = NULL, version = version + 1
+    WHERE channel_id = ? AND version = ? AND parked IS NULL
+"""
+_PARK_CHANNEL = """
+    UPDATE channels SET enabled = 0, disabled_reason = ?, version = version + 1, updated_at = ?
+    WHERE id = ? AND version = ?
+"""
+_BUMP = "UPDATE organizations SET version = version + 1 WHERE id = ?"
+
+
+def settle(connection: sqlite3.Connection, node: int, items: Sequence[Settlement]) -> Settled:
+    """Apply what still matches; what does not is kept as a superseded attempt."""
+    connection.execute("SAVEPOINT settle")
+    superseded: list[DeliveryId] = []
+    applied = items
+    if _MOVE.run(connection, [_move_row(item) for item in items], (node,)) == len(items):
+        _ATTEMPTS.run(connection, [_attempt_row(item, 0) for item in items])
+    else:
+        connection.execute("ROLLBACK TO settle")
+        applied = []
+        for item in items:
+            if _settle_one(connection, node, item):
+                applied.append(item)
+            else:
+                superseded.append(item.id)
+    connection.execute("RELEASE settle")
+    lanes = _lane_rows(applied)
+    if lanes:
+        _LANES.run(connection, lanes)
+    waiting = [item.id for item in applied if item.status is Status.WAITING]
+    if waiting:
+        cancel_where_dropped(connection, waiting, applied[0].finished_at)
+    disabled = _park(connection, applied)
+    return Settled(superseded=superseded, disabled=disabled)
+
+
+def _move_row(item: Settlement) -> Row:
+    attempt = item.attempt
+    final = item.status is not Status.WAITING
+    return (
+        item.id,
+        item.claim,
+        item.status,
+        item.due_ms,
+        item.step,
+        item.finished_at if final else None,
+        attempt.status_code,
+        attempt.error,
+    )
+
+
+def _attempt_row(item: Settlement, superseded: int) -> Row:
+    attempt = item.attempt
+    return (
+        item.id,
+        item.claim,
+        item.organization_id,
+        attempt.number,
+        attempt.started_at,
+        attempt.duration_ms,
+        attempt.outcome,
+        attempt.status_code,
+        attempt.error,
+        attempt.response_body,
+        superseded,
+    )
+
+
+def _settle_one(connection: sqlite3.Connection, node: int, item: Settlement) -> bool:
+    """Apply one settlement by itself; False when its claim no longer stands."""
+    if _MOVE.run(connection, [_move_row(item)], (node,)):
+        _ATTEMPTS.run(connection, [_attempt_row(item, 0)])
+        return True
+    if connection.execute(_RECORDED, (item.id, item.claim)).fetchone() is not None:
+        # An earlier commit whose outcome was unknown did go through.
+        return True
+    _ATTEMPTS.run(connection, [_attempt_row(item, 1)])
+    if item.status is Status.DELIVERED:
+        connection.execute(_END_DELIVERED, (item.finished_at, item.attempt.status_code, item.id))
+    return False
+
+
+class _Tally(msgspec.Struct):
+    """What one batch does to one lane."""
+
+    version: int
+    sent_at: int | None = None
+    errors: int = 0
+    error: str | None = None
+    streak_ended: bool = False
+    streak: int = 0
+    since_ms: int | None = None
+    hold_until_ms: int = 0
+    due_ms: int | None = None
+
+
+def _lane_rows(items: Sequence[Settlement]) -> list[Row]:
+    tallies: dict[ChannelId, _Tally] = {}
+    for item in items:
+        tally = tallies.get(item.channel_id)
+        if tally is None:
+            tally = tallies[item.channel_id] = _Tally(item.version)
+        _count(tally, item)
+    return [
+        (
+            channel_id,
+            tally.sent_at,
+            tally.errors,
+            tally.error,
+            tally.streak_ended,
+            tally.streak,
+            tally.since_ms,
+            tally.version,
+            tally.hold_until_ms,
+            tally.due_ms,
+        )
+        for channel_id, tally in sorted(tallies.items())
+    ]
+
+
+def _count(tally: _Tally, item: Settlement) -> None:
+    current = item.version >= tally.version
+    if item.version > tally.version:
+        tally.version = item.version
+        tally.streak_ended, tally.streak, tally.hold_until_ms = False, 0, 0
+    if item.status is Status.DELIVERED:
+        tally.sent_at = item.finished_at
+        tally.errors, tally.error = 0, None
+        if item.origin is Origin.EVENT and current:
+            tally.streak_ended, tally.streak, tally.since_ms = True, 0, None
+        return
+    tally.errors += 1
+    tally.error = item.attempt.error
+    if item.counts_in_streak and current:
+        tally.streak += 1
+        tally.since_ms = tally.since_ms or item.finished_at
+    if current:
+        tally.hold_until_ms = max(tally.hold_until_ms, item.hold_until_ms)
+    if item.status is Status.WAITING:
+        tally.due_ms = item.due_ms if tally.due_ms is None else min(tally.due_ms, item.due_ms)
+
+
+def _park(
+    connection: sqlite3.Connection, items: Sequence[Settlement]
+) -> list[tuple[OrganizationId, ChannelId]]:
+    """Disable channels whose target is gone, if the attempt used their current version."""
+    disabled = []
+    for item in items:
+        if item.park is None:
+            continue
+        if connection.execute(_PARK_LANE, (item.channel_id, item.version)).rowcount:
+            connection.execute(
+                _PARK_CHANNEL, (item.park, item.finished_at, item.channel_id, item.version)
+            )
+            connection.execute(_BUMP, (item.organization_id,))
+            disabled.append((item.organization_id, item.channel_id))
+    return disabled

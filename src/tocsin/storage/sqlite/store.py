@@ -1,0 +1,210 @@
+"""The store on one SQLite file: opening, starting, and the calls of both planes."""
+
+import fcntl
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TypeVar
+
+from sqlalchemy import Connection
+
+from tocsin.domain.ids import id_time_ms
+from tocsin.domain.model import ChannelId, DeliveryId
+from tocsin.storage.base import Added, Claims, NewEvent, Settled, Settlement
+from tocsin.storage.control import schema
+from tocsin.storage.sqlite import claiming
+from tocsin.storage.sqlite.operations import Add, Claim, Control, Direct, Release, Settle
+from tocsin.storage.sqlite.readers import Readers
+from tocsin.storage.sqlite.writer import Writer
+from tocsin.storage.tables import SCHEMA_VERSION
+
+T = TypeVar("T")
+
+LANES_PER_CHECK = 500
+_ID_TABLES = ("organizations", "projects", "keys", "channels", "jobs", "audit", "events")
+
+
+class StoreInUse(Exception):
+    """Another process serves from this file."""
+
+
+class SqliteStore:
+    """Both planes on one file. `async with` opens it and frees what an earlier process held.
+
+    `began` has the claims (delivery id → claim) whose send an earlier process had begun; `died`
+    is called when the writer thread ends by itself. `floor_ms` is the latest stored time.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        wall_ms: Callable[[], int],
+        storage_ms: Callable[[], int],
+        began: Mapping[str, int] | None = None,
+        started: Callable[[int], None] = lambda floor_ms: None,
+        died: Callable[[BaseException], None] = lambda error: None,
+    ) -> None:
+        self._path = path
+        self._wall_ms = wall_ms
+        self._storage_ms = storage_ms
+        self._began = dict(began or {})
+        self._started = started
+        self._died = died
+        self._lock: int | None = None
+        self._node = 0
+        self.floor_ms = 0
+
+    @property
+    def node(self) -> int:
+        """This process's node number, never used before."""
+        return self._node
+
+    async def __aenter__(self) -> "SqliteStore":
+        self._lock = lock(self._path)
+        try:
+            self._make_file()
+            self._writer = Writer(self._path, self._died)
+            self._readers = Readers(self._path)
+            self._writer.start()
+            try:
+                await self._start()
+            except BaseException:
+                await self._close()
+                raise
+        except BaseException:
+            self._unlock()
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._close()
+        self._unlock()
+
+    def _make_file(self) -> None:
+        """Made by us with 0600; SQLite gives -wal and -shm the same mode."""
+        os.close(os.open(self._path, os.O_CREAT | os.O_RDWR, 0o600))
+        os.chmod(self._path, 0o600)
+
+    async def _start(self) -> None:
+        if await self.write(schema.refuse_newer) != SCHEMA_VERSION:
+            # Imported only when there is something to migrate: Alembic is slow and large.
+            from tocsin.storage.migrations import migrate
+
+            await self.write(migrate)
+        self._node, self.floor_ms = await self._writer.submit(Direct(self._take_node))
+        self._writer.node = self._node
+        self._started(self.floor_ms)
+        while await self._writer.submit(Direct(self._recover)):
+            pass
+
+    def _take_node(self, writer: Writer) -> tuple[int, int]:
+        connection = writer.connection
+        highest = connection.execute("SELECT coalesce(max(number), 0) FROM nodes").fetchone()[0]
+        floor_ms = 0
+        for table in (*_ID_TABLES, "deliveries"):
+            last = connection.execute(f"SELECT max(id) FROM {table}").fetchone()[0]
+            floor_ms = max(floor_ms, id_time_ms(last) + 1 if last else 0)
+        last_start = connection.execute("SELECT max(started_at) FROM nodes").fetchone()[0]
+        floor_ms = max(floor_ms, last_start or 0)
+        connection.execute(
+            "INSERT INTO nodes (number, started_at, lease_until_ms) VALUES (?, ?, 0)",
+            (highest + 1, self._wall_ms()),
+        )
+        return highest + 1, floor_ms
+
+    def _recover(self, writer: Writer) -> int:
+        return claiming.recover(writer.connection, self._began, self._storage_ms(), self._wall_ms())
+
+    async def _close(self) -> None:
+        await self._readers.close()
+        await self._writer.close()
+
+    def _unlock(self) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    # Data plane
+
+    async def add(self, events: Sequence[NewEvent]) -> list[Added | Exception]:
+        """See `DataPlane.add`."""
+        answers: list[Added | Exception] = await self._writer.submit(Add(events))
+        return answers
+
+    async def claim(
+        self, *, now_ms: int, room: int, bytes_max: int, lane_room: int, full: Sequence[ChannelId]
+    ) -> Claims:
+        """See `DataPlane.claim`."""
+        operation = Claim(
+            now_ms=now_ms, room=room, bytes_max=bytes_max, lane_room=lane_room, full=full
+        )
+        claims: Claims = await self._writer.submit(operation)
+        return claims
+
+    async def settle(self, settlements: Sequence[Settlement]) -> Settled:
+        """See `DataPlane.settle`."""
+        settled: Settled = await self._writer.submit(Settle(settlements))
+        return settled
+
+    async def release(self, held: Sequence[tuple[DeliveryId, int, ChannelId]]) -> None:
+        """See `DataPlane.release`."""
+        await self._writer.submit(Release(held, self._storage_ms(), self._wall_ms()))
+
+    async def check_lanes(self, now_ms: int) -> int:
+        """See `DataPlane.check_lanes`; in steps, so that commits go on between them."""
+        wrong, above = 0, ""
+        while True:
+            at = above
+
+            def step(writer: Writer, at: str = at) -> tuple[str | None, int]:
+                return claiming.check_lanes(writer.connection, at, LANES_PER_CHECK)
+
+            further, found = await self._writer.submit(Direct(step))
+            wrong += int(found)
+            if further is None:
+                return wrong
+            above = further
+
+    async def forget_keys(self, before_ms: int, limit: int) -> int:
+        """Delete up to `limit` idempotency keys made before a moment; returns how many."""
+
+        def step(writer: Writer) -> int:
+            deleted: int = writer.connection.execute(
+                "DELETE FROM idempotency WHERE (organization_id, project_id, source, key) IN ("
+                " SELECT organization_id, project_id, source, key FROM idempotency"
+                " WHERE created_at < ? LIMIT ?)",
+                (before_ms, limit),
+            ).rowcount
+            return deleted
+
+        count: int = await self._writer.submit(Direct(step))
+        return count
+
+    # Control plane
+
+    async def read(self, work: Callable[[Connection], T]) -> T:
+        """See `ControlPlane.read`."""
+        return await self._readers.run(work)
+
+    async def write(self, work: Callable[[Connection], T]) -> T:
+        """See `ControlPlane.write`."""
+        answer: T = await self._writer.submit(Control(work))
+        return answer
+
+
+def lock(path: Path) -> int:
+    """Take the lock on a store's directory for as long as the descriptor lives."""
+    descriptor = os.open(path.with_name(path.name + ".lock"), os.O_CREAT | os.O_RDWR, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise StoreInUse(f"another process serves from {path}") from None
+    return descriptor

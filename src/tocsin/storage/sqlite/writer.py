@@ -1,0 +1,289 @@
+"""The one thread that writes: it gathers what is queued into one transaction and commits it.
+
+Settles go before everything else in a transaction. If a statement fails for any reason but the
+store itself, the transaction is rolled back and its operations run again one by one, and a plural
+operation is split until the culprit is alone, so that no item fails another's commit.
+"""
+
+import asyncio
+import os
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import sqlalchemy as sa
+
+from tocsin.domain.errors import TocsinError, Unavailable
+
+WAL_BYTES_MAX = 128 * 1024 * 1024
+OPERATIONS_PER_TRANSACTION_MAX = 64
+
+_STORE_FAULTS = frozenset(
+    {
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_CORRUPT,
+        sqlite3.SQLITE_NOTADB,
+        sqlite3.SQLITE_NOMEM,
+        sqlite3.SQLITE_INTERRUPT,
+        sqlite3.SQLITE_PROTOCOL,
+    }
+)
+
+
+def store_fault(error: BaseException) -> bool:
+    """Whether an error is the store's own and not that of an item."""
+    if not isinstance(error, sqlite3.Error):
+        return False
+    code = getattr(error, "sqlite_errorcode", None)
+    # An OperationalError without a code comes from the driver: a closed connection.
+    return code is None or code & 0xFF in _STORE_FAULTS
+
+
+class CommitUnknown(Exception):
+    """A COMMIT failed: whether it took effect is not known."""
+
+
+class Operation(Protocol):
+    """Work for the writer thread.
+
+    `control` operations have a transaction of their own. `run` gives the answer; `split` gives
+    smaller operations that together do the same, or nothing when it is the culprit itself, whose
+    answer `alone` then gives. `join` puts the answers of the parts together.
+    """
+
+    order: int
+    control: bool
+
+    def run(self, writer: "Writer") -> Any: ...
+
+    def split(self) -> "Sequence[Operation]": ...
+
+    def alone(self, error: Exception) -> "Operation | Exception": ...
+
+    def join(self, answers: Sequence[Any]) -> Any: ...
+
+
+_Ticket = tuple[Operation, asyncio.Future[Any]]
+
+
+class Writer:
+    """Owns the writing connection and its thread. `died` is called if the thread ends by itself."""
+
+    def __init__(self, path: Path, died: Callable[[BaseException], None]) -> None:
+        self._path = path
+        self._died = died
+        self._queue: queue.SimpleQueue[_Ticket | None] = queue.SimpleQueue()
+        self._loop = asyncio.get_running_loop()
+        self._thread = threading.Thread(target=self._run, name="tocsin-writer", daemon=True)
+        self._connection: sqlite3.Connection | None = None
+        self._core: sa.Connection | None = None
+        self._engine: sa.Engine | None = None
+        self.node = 0
+
+    def start(self) -> None:
+        """Start the thread; the connection opens with the first operation."""
+        self._thread.start()
+
+    async def close(self) -> None:
+        """Finish what is queued, then close the connection."""
+        self._queue.put(None)
+        await asyncio.to_thread(self._thread.join)
+
+    async def submit(self, operation: Operation) -> Any:
+        """Run an operation in a transaction; its answer means that this was committed."""
+        future: asyncio.Future[Any] = self._loop.create_future()
+        self._queue.put((operation, future))
+        # A waiter that is cancelled must not disturb the transaction.
+        return await asyncio.shield(future)
+
+    @property
+    def connection(self) -> sqlite3.Connection:
+        """The open connection, for operations in the writer thread."""
+        if self._connection is None:
+            opened = self._connection = connect(self._path)
+            # Made at once: its first use rolls back, so that must not be in a transaction.
+            self._engine = core_engine(lambda: opened)
+            self._core = self._engine.connect()
+        return self._connection
+
+    @property
+    def core(self) -> sa.Connection:
+        """The same connection for SQLAlchemy Core; the writer begins and commits."""
+        assert self._core is not None, "the transaction has opened it"
+        return self._core
+
+    def _run(self) -> None:
+        try:
+            while True:
+                tickets, closing = self._gather()
+                if tickets:
+                    self._group(tickets)
+                    self._checkpoint_if_large()
+                if closing:
+                    break
+        except BaseException as error:  # the thread must never end in silence
+            self._loop.call_soon_threadsafe(self._died, error)
+        finally:
+            self._disconnect()
+
+    def _gather(self) -> tuple[list[_Ticket], bool]:
+        tickets: list[_Ticket] = []
+        closing = False
+        ticket = self._queue.get()
+        while True:
+            if ticket is None:
+                closing = True
+            else:
+                tickets.append(ticket)
+            if closing or len(tickets) >= OPERATIONS_PER_TRANSACTION_MAX:
+                break
+            try:
+                ticket = self._queue.get_nowait()
+            except queue.Empty:
+                break
+        return tickets, closing
+
+    def _group(self, tickets: list[_Ticket]) -> None:
+        hot = sorted((t for t in tickets if not t[0].control), key=lambda t: t[0].order)
+        if hot:
+            self._answer(hot, self._together([operation for operation, _ in hot]))
+        for ticket in tickets:
+            if ticket[0].control:
+                self._answer([ticket], [self._apart(ticket[0])])
+
+    def _together(self, operations: Sequence[Operation]) -> list[Any]:
+        try:
+            return self._transaction(operations)
+        except (Unavailable, CommitUnknown) as error:
+            return [_unavailable(error)] * len(operations)
+        except Exception:
+            return [self._apart(operation) for operation in operations]
+
+    def _apart(self, operation: Operation) -> Any:
+        try:
+            return self._transaction([operation])[0]
+        except (Unavailable, CommitUnknown) as error:
+            return _unavailable(error)
+        except TocsinError as error:
+            return error
+        except Exception as error:
+            if operation.control:
+                return error
+            parts = operation.split()
+            if parts:
+                answers = [self._apart(part) for part in parts]
+                for answer in answers:
+                    if isinstance(answer, Unavailable):
+                        return answer
+                return operation.join(answers)
+            smaller = operation.alone(error)
+            if isinstance(smaller, Exception):
+                return operation.join([smaller])
+            return self._apart(smaller)
+
+    def _transaction(self, operations: Sequence[Operation]) -> list[Any]:
+        """Run operations in one transaction; raises Unavailable for faults of the store."""
+        try:
+            self.connection.execute("BEGIN IMMEDIATE")
+            answers = [operation.run(self) for operation in operations]
+        except Exception as error:
+            cause = error.orig if isinstance(error, sa.exc.DBAPIError) else error
+            fault = cause is not None and store_fault(cause)
+            if fault or not self._rollback():
+                self._disconnect()
+            if fault:
+                raise Unavailable("The database is not available.") from error
+            raise
+        try:
+            self.connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            self._disconnect()
+            raise CommitUnknown from error
+        return answers
+
+    def _rollback(self) -> bool:
+        try:
+            if self._connection is not None and self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+        except sqlite3.Error:
+            return False
+        return True
+
+    def _answer(self, tickets: Sequence[_Ticket], answers: Sequence[Any]) -> None:
+        pairs = [(future, answer) for (_, future), answer in zip(tickets, answers, strict=True)]
+        self._loop.call_soon_threadsafe(_resolve, pairs)
+
+    def _checkpoint_if_large(self) -> None:
+        """Keep the log bounded even when readers overlap for long."""
+        try:
+            if os.stat(f"{self._path}-wal").st_size > WAL_BYTES_MAX:
+                self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        except (OSError, sqlite3.Error):
+            pass  # the next transaction meets the same fault and reports it
+
+    def _disconnect(self) -> None:
+        core, self._core = self._core, None
+        engine, self._engine = self._engine, None
+        connection, self._connection = self._connection, None
+        for part in (core, connection):
+            try:
+                if part is not None:
+                    part.close()
+            except Exception:  # noqa: S110 - it is thrown away whatever it says
+                pass
+        if engine is not None:
+            engine.dispose()
+
+
+def _unavailable(error: Exception) -> Unavailable:
+    if isinstance(error, Unavailable):
+        return error
+    return Unavailable("The database did not confirm the commit; the outcome is unknown.")
+
+
+def _resolve(pairs: Sequence[tuple[asyncio.Future[Any], Any]]) -> None:
+    for future, answer in pairs:
+        if future.done():
+            continue
+        if isinstance(answer, Exception):
+            future.set_exception(answer)
+        else:
+            future.set_result(answer)
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """A writing connection: WAL, every commit synced, transactions begun by hand."""
+    connection = sqlite3.connect(
+        path, isolation_level=None, check_same_thread=False, cached_statements=512, timeout=5
+    )
+    for pragma in (
+        "journal_mode = WAL",
+        "synchronous = FULL",
+        "wal_autocheckpoint = 4000",
+        f"journal_size_limit = {WAL_BYTES_MAX}",
+        "cache_size = -24000",
+        "temp_store = MEMORY",
+        "foreign_keys = ON",
+    ):
+        connection.execute(f"PRAGMA {pragma}").fetchall()
+    return connection
+
+
+def core_engine(connection: Callable[[], sqlite3.Connection]) -> sa.Engine:
+    """A SQLAlchemy engine over a connection of ours, which it neither begins nor commits."""
+    engine = sa.create_engine(
+        "sqlite://",
+        creator=connection,
+        poolclass=sa.StaticPool,
+        isolation_level="AUTOCOMMIT",
+        pool_reset_on_return=None,
+    )
+    return engine

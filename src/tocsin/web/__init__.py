@@ -1,0 +1,1 @@
+"""The inbound edge: one HTTP server, three dialects that translate to the same service calls."""

@@ -1,0 +1,1 @@
+"""The Applivery dialect, under `/v1/organizations`."""

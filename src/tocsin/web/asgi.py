@@ -1,0 +1,93 @@
+"""Putting the edge together: routes of three dialects, their errors, the document, the front."""
+
+from typing import Any
+
+from litestar import Litestar, Response
+from litestar.exceptions import HTTPException, MethodNotAllowedException, NotFoundException
+from litestar.openapi import OpenAPIConfig
+from litestar.openapi.spec import Components, SecurityScheme
+
+import tocsin
+from tocsin.config import Settings
+from tocsin.domain.errors import Invalid, MethodNotAllowed, RouteNotFound
+from tocsin.web import applivery, hookstream, native
+from tocsin.web.auth import Gate
+from tocsin.web.calls import Call, Edge
+from tocsin.web.cursors import Cursors
+from tocsin.web.dialects import Dialect, refuse
+from tocsin.web.front import Front
+from tocsin.web.publish import PublishHandler
+from tocsin.web.replies import ClientGone, Scope
+from tocsin.web.services import Services
+from tocsin.web.spec import ExactJson
+
+
+def build(services: Services, settings: Settings, *, cursor_key: bytes) -> Front:
+    """The ASGI application. `cursor_key` is secret and survives restarts; all nodes share it."""
+    del settings  # the same as services.settings
+    gate = Gate(services)
+    publish = PublishHandler(gate=gate, publisher=services.publisher, clock=services.clock)
+    framework = _framework()
+    framework.state["edge"] = Edge(services, gate, Cursors(cursor_key))
+    return Front(framework=framework, publish=publish, gate=gate, health=services.health)
+
+
+def _framework() -> Litestar:
+    structs = (*native.STRUCTS, *applivery.STRUCTS, *hookstream.STRUCTS)
+    handlers: dict[Any, Any] = {HTTPException: _on_error, Exception: _on_error}
+    return Litestar(
+        route_handlers=[native.ROUTER, applivery.ROUTER, hookstream.ROUTER],
+        request_class=Call,
+        exception_handlers=handlers,
+        openapi_config=OpenAPIConfig(
+            title="Tocsin",
+            version=tocsin.__version__,
+            path="/api",
+            render_plugins=[ExactJson(structs)],
+            security=[{"bearer": []}, {"key": []}],
+            components=Components(
+                security_schemes={
+                    "bearer": SecurityScheme(type="http", scheme="bearer"),
+                    "key": SecurityScheme(
+                        type="apiKey", name="X-API-Key", security_scheme_in="header"
+                    ),
+                }
+            ),
+        ),
+        logging_config=None,
+        debug=False,
+    )
+
+
+def _on_error(request: Any, error: Exception) -> Response[Any]:
+    scope: Scope = request.scope
+    if isinstance(error, ClientGone):
+        return Response(b"", status_code=400)
+    if isinstance(error, HTTPException):
+        error = _translated(scope, error)
+    if isinstance(error, MethodNotAllowed) and scope.get("tocsin.asks"):
+        return Response(b"", status_code=204, headers={"allow": ", ".join(error.allowed)})
+    refusal = refuse(scope, error)
+    return Response(
+        refusal.body,
+        status_code=refusal.status,
+        media_type=refusal.content_type.decode(),
+        headers={name.decode(): value.decode() for name, value in refusal.headers},
+    )
+
+
+def _translated(scope: Scope, error: HTTPException) -> Exception:
+    """The framework's own errors in our words."""
+    if isinstance(error, MethodNotAllowedException):
+        methods = set((error.headers or {}).get("allow", "").split(", ")) - {""}
+        methods |= {"HEAD"} if "GET" in methods else set()
+        if scope["tocsin.dialect"] is Dialect.NATIVE:
+            return MethodNotAllowed(tuple(sorted(methods)))
+        return RouteNotFound()
+    if isinstance(error, NotFoundException):
+        return RouteNotFound()
+    if error.status_code < 500:
+        return Invalid("", "the request can't be read")
+    return error
+
+

@@ -1,0 +1,105 @@
+"""One call on its way through the framework: strict bodies, and the checks before them.
+
+The order, the same in every dialect: route, credential, request rate, existence within sight,
+permission, content-encoding, size, body. The framework routes; the guards below do what comes
+before the body; `Call.body` and `Call.json` do the rest.
+"""
+
+from typing import Any, NamedTuple, cast
+
+from litestar import Request
+from litestar.connection import ASGIConnection
+from litestar.datastructures import State
+from litestar.handlers import BaseRouteHandler
+
+from tocsin.domain.errors import Forbidden, Malformed, UnsupportedEncoding
+from tocsin.domain.permissions import Caller
+from tocsin.service.sight import Sight
+from tocsin.web import codec
+from tocsin.web.auth import Gate
+from tocsin.web.cursors import Cursors
+from tocsin.web.dialects import Dialect
+from tocsin.web.query import Query
+from tocsin.web.replies import read_body
+from tocsin.web.services import Services
+
+BODY_BYTES_MAX = 1_048_576
+
+
+class Edge(NamedTuple):
+    """What every call of this process shares."""
+
+    services: Services
+    gate: Gate
+    cursors: Cursors
+
+
+class Call(Request[Any, Any, State]):
+    """A request that has been let in: who calls, what they may see, and a body read strictly."""
+
+    caller: Caller
+    sight: Sight
+
+    @property
+    def edge(self) -> Edge:
+        """What every call shares."""
+        return cast(Edge, self.app.state["edge"])
+
+    @property
+    def services(self) -> Services:
+        """The use cases."""
+        return self.edge.services
+
+    def parameters(self) -> Query:
+        """The query string."""
+        return Query(self.scope["query_string"])
+
+    async def body(self) -> bytes:
+        """The body, within its limit; raises Malformed for an empty one."""
+        scope: Any = self.scope
+        for name, value in scope["headers"]:
+            if name == b"content-encoding" and value.strip().lower() not in (b"", b"identity"):
+                raise UnsupportedEncoding()
+        if "tocsin.body" not in scope:
+            receive: Any = self.receive
+            scope["tocsin.body"] = await read_body(scope, receive, BODY_BYTES_MAX)
+        body: bytes = scope["tocsin.body"]
+        if not body:
+            raise Malformed("The body is empty; JSON is expected.")
+        return body
+
+    async def json(self) -> Any:
+        """The body as the type that the handler declares."""
+        field = self.route_handler.parsed_data_field
+        assert field is not None
+        return codec.decode(await self.body(), field.annotation)
+
+
+async def native_guard(connection: ASGIConnection[Any, Any, Any, Any], h: BaseRouteHandler) -> None:
+    """Let a native call in.
+
+    `opt` of its handler: `operation`, the one permission; `operator`, only with the operator
+    token; `whole`, a write at organization level; `target`, the `{id}` whose existence comes
+    before the body.
+    """
+    call = cast(Call, connection)
+    edge = call.edge
+    scope: Any = call.scope
+    caller = call.caller = await edge.gate.admit(scope, Dialect.NATIVE)
+    organization = call.path_params.get("org")
+    if organization is not None:
+        project = call.path_params.get("project")
+        sight = await edge.gate.sight(caller, organization)
+        if project is not None:
+            await edge.services.directory.sight(caller, organization, project)
+        call.sight = sight
+    operation = h.opt.get("operation")
+    if h.opt.get("target") == "channel":
+        await edge.services.channels.get(
+            caller, call.sight, call.path_params["id"], operation=operation or "channel.get"
+        )
+    bound = caller.project_id is not None
+    if (operation and not caller.may(operation)) or (h.opt.get("whole") and bound):
+        raise Forbidden()
+    if h.opt.get("operator") and caller.kind != "operator":
+        raise Forbidden("This call needs the operator token.")

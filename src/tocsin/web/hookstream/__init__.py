@@ -1,0 +1,1 @@
+"""The hookstream dialect, under `/v1`."""

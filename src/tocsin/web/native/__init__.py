@@ -1,0 +1,1 @@
+"""Tocsin's own dialect, under `/api/v1`."""

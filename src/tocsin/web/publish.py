@@ -1,0 +1,285 @@
+"""Publishing: a plain ASGI handler in front of the framework, because it is what there is most of.
+
+`POST /api/v1/organizations/{org}/events` and `…/events/batch`. Same credentials, checks, order,
+limits and errors as every native call, but for the request rate limit, which it does not have.
+"""
+
+import re
+from typing import Literal
+
+import msgspec
+from msgspec import Struct
+
+from tocsin.clock import Clock
+from tocsin.domain.errors import (
+    Forbidden,
+    Invalid,
+    Loop,
+    PayloadTooLarge,
+    TocsinError,
+    Unavailable,
+    UnsupportedEncoding,
+)
+from tocsin.domain.model import People, Unmatched
+from tocsin.domain.text import iso, parse_time
+from tocsin.service.publish import Accepted, EventDraft, Publisher
+from tocsin.web import batch, codec
+from tocsin.web.auth import Gate
+from tocsin.web.dialects import Dialect, refuse
+from tocsin.web.native.problems import Problem, problem
+from tocsin.web.replies import (
+    ClientGone,
+    Receive,
+    Scope,
+    Send,
+    read_body,
+    send_refusal,
+    send_reply,
+)
+
+EVENT_BYTES_MAX = 262_144
+BODY_BYTES_MAX = 1_048_576
+BATCH_BYTES_MAX = 8 * 1_048_576
+KEY_CHARS_MAX = 256
+TITLE_CHARS_MAX = 256
+TEXT_CHARS_MAX = 4_096
+LINK_CHARS_MAX = 2_048
+FIELDS_MAX = 50
+FIELD_CHARS_MAX = 1_024
+CHANNELS_MAX = 1_000
+
+_YEAR_2000_MS = 946_684_800_000
+_DAY_MS = 86_400_000
+_PATH = re.compile(r"/+api/+v1/+organizations/+([^/]+)/+events(/+batch)?/*")
+_LINK = re.compile(r"https?://[^\s\x00-\x20\x7f\\]+", re.IGNORECASE)
+
+
+class EventIn(Struct, forbid_unknown_fields=True, kw_only=True, gc=False):
+    """An event to publish."""
+
+    type: str
+    data: msgspec.Raw
+    project: str | None = None
+    idempotency_key: str | None = None
+    occurred_at: str | None = None
+    channel_ids: list[str] | None = None
+    title: str | None = None
+    text: str | None = None
+    severity: Literal["info", "warning", "error", "critical"] | None = None
+    link: str | None = None
+    fields: dict[str, str] | None = None
+
+
+class BatchIn(Struct, forbid_unknown_fields=True):
+    """1 to 1000 events; each is accepted or refused by itself."""
+
+    events: list[EventIn]
+
+
+class AcceptedOut(Struct, gc=False):
+    """A stored event; with `duplicate`, the first one of its idempotency key."""
+
+    id: str
+    type: str
+    created_at: str
+    duplicate: bool
+    mismatch: bool
+    deliveries: int
+    unmatched: Unmatched | None
+
+
+class RefusedOut(Struct):
+    """Why an event of a batch was not stored."""
+
+    error: Problem
+
+
+class BatchOut(Struct):
+    """One result per event, in order."""
+
+    results: list[AcceptedOut | RefusedOut]
+
+
+_event = codec.decoder(EventIn)
+_encode = msgspec.json.Encoder().encode
+
+
+class _Head(Struct):
+    """What the headers of a publish say."""
+
+    looped: bool = False
+    encoded: bool = False
+    key: str | None = None
+
+
+class PublishHandler:
+    """Answers publishes; `matches` says which requests are some."""
+
+    def __init__(self, *, gate: Gate, publisher: Publisher, clock: Clock) -> None:
+        self._gate = gate
+        self._publisher = publisher
+        self._clock = clock
+
+    @staticmethod
+    def matches(scope: Scope) -> re.Match[str] | None:
+        """The path's parts: organization, and whether it is a batch."""
+        return _PATH.fullmatch(scope["path"])
+
+    async def __call__(
+        self, scope: Scope, receive: Receive, send: Send, path: re.Match[str]
+    ) -> None:
+        """Answer one publish."""
+        try:
+            one_by_one = self._batch if path[2] else self._single
+            status, body = await one_by_one(scope, receive, path[1])
+        except ClientGone:
+            return
+        except Exception as error:
+            await send_refusal(send, refuse(scope, error))
+        else:
+            await send_reply(send, status, body)
+
+    async def _single(
+        self, scope: Scope, receive: Receive, organization: str
+    ) -> tuple[int, bytes]:
+        gate = self._gate
+        caller = await gate.identify(scope, Dialect.NATIVE)
+        sight = await gate.sight(caller, organization)
+        if not caller.may("event.publish"):
+            raise Forbidden()
+        head = _head(scope)
+        body = await read_body(scope, receive, BODY_BYTES_MAX)
+        if head.looped:
+            raise Loop()
+        if len(body) > EVENT_BYTES_MAX:
+            body = body.strip(b" \t\r\n")
+        draft = self._draft(body, head.key)
+        (answer,) = await self._publisher.accept(caller, sight, (draft,))
+        if isinstance(answer, TocsinError):
+            raise answer
+        return 202, _encode(_accepted(answer))
+
+    async def _batch(
+        self, scope: Scope, receive: Receive, organization: str
+    ) -> tuple[int, bytes]:
+        gate = self._gate
+        caller = await gate.identify(scope, Dialect.NATIVE)
+        sight = await gate.sight(caller, organization)
+        if not caller.may("event.publish"):
+            raise Forbidden()
+        head = _head(scope)
+        body = await read_body(scope, receive, BATCH_BYTES_MAX)
+        if head.looped:
+            raise Loop()
+        if head.key is not None:
+            raise Invalid("Idempotency-Key", "a batch takes idempotency_key in each event")
+        drafts: list[EventDraft | TocsinError] = []
+        for part in await batch.split(body):
+            try:
+                drafts.append(self._draft(part, None, checked=True))
+            except TocsinError as error:
+                drafts.append(error)
+        answers = await self._publisher.accept(caller, sight, drafts)
+        if all(isinstance(answer, Unavailable) for answer in answers):
+            assert isinstance(answers[0], Unavailable)
+            raise answers[0]
+        results = [
+            RefusedOut(problem(answer)) if isinstance(answer, TocsinError) else _accepted(answer)
+            for answer in answers
+        ]
+        return 202, _encode(BatchOut(results))
+
+    def _draft(self, body: bytes, key: str | None, checked: bool = False) -> EventDraft:
+        """Decode and check one event; `checked` bytes are known to be UTF-8."""
+        if len(body) > EVENT_BYTES_MAX:
+            raise PayloadTooLarge(f"The event is larger than {EVENT_BYTES_MAX} bytes.")
+        if not checked:
+            codec.check_utf8(body)
+        event: EventIn = codec.decode_as(body, _event)
+        data = bytes(event.data)
+        codec.check_data(data)
+        if event.idempotency_key is not None:
+            _check_key(event.idempotency_key, "idempotency_key")
+            if key is not None and key != event.idempotency_key:
+                raise Invalid("idempotency_key", "differs from the header Idempotency-Key")
+            key = event.idempotency_key
+        draft = EventDraft(event.type, data, event.project, key)
+        if event.occurred_at is not None:
+            draft.occurred_at = self._occurred_at(event.occurred_at)
+        if event.channel_ids is not None:
+            draft.channel_ids = _channel_ids(event.channel_ids)
+        if event.title or event.text or event.severity or event.link or event.fields:
+            draft.people = _people(event)
+        return draft
+
+    def _occurred_at(self, text: str) -> int:
+        moment = parse_time(text)
+        if not _YEAR_2000_MS <= moment <= self._clock.wall_ms() + _DAY_MS:
+            raise Invalid("occurred_at", "must be from 2000-01-01 to a day from now")
+        return moment
+
+
+def _head(scope: Scope) -> _Head:
+    head = _Head()
+    for name, value in scope["headers"]:
+        if name == b"content-encoding":
+            if value.strip().lower() not in (b"", b"identity"):
+                raise UnsupportedEncoding()
+        elif name == b"tocsin-delivery":
+            head.looped = True
+        elif name == b"idempotency-key":
+            try:
+                head.key = value.decode()
+            except UnicodeDecodeError:
+                raise Invalid("Idempotency-Key", "must be UTF-8") from None
+            _check_key(head.key, "Idempotency-Key")
+    return head
+
+
+def _check_key(key: str, field: str) -> None:
+    if not (0 < len(key) <= KEY_CHARS_MAX and key.isprintable()):
+        raise Invalid(field, f"must be 1 to {KEY_CHARS_MAX} printable characters")
+
+
+def _channel_ids(ids: list[str]) -> list[str]:
+    if not 1 <= len(ids) <= CHANNELS_MAX:
+        raise Invalid("channel_ids", f"must name 1 to {CHANNELS_MAX} channels")
+    return ids
+
+
+def _people(event: EventIn) -> People:
+    _check_long(event.title, "title", TITLE_CHARS_MAX)
+    _check_long(event.text, "text", TEXT_CHARS_MAX)
+    _check_long(event.link, "link", LINK_CHARS_MAX)
+    if event.link and not _LINK.fullmatch(event.link):
+        raise Invalid("link", "must be an absolute http or https URL")
+    if event.fields:
+        if len(event.fields) > FIELDS_MAX:
+            raise Invalid("fields", f"must have at most {FIELDS_MAX} members")
+        for name, value in event.fields.items():
+            _check_long(name, "fields", TITLE_CHARS_MAX)
+            _check_long(value, "fields", FIELD_CHARS_MAX)
+    return People(
+        title=event.title,
+        text=event.text,
+        severity=event.severity,
+        link=event.link,
+        fields=event.fields,
+    )
+
+
+def _check_long(text: str | None, field: str, chars_max: int) -> None:
+    if text is not None and len(text) > chars_max:
+        raise Invalid(field, f"must be at most {chars_max} characters long")
+
+
+def _accepted(answer: Accepted) -> AcceptedOut:
+    return AcceptedOut(
+        answer.id,
+        answer.type,
+        iso(answer.created_at),
+        answer.duplicate,
+        answer.mismatch,
+        answer.deliveries,
+        answer.unmatched,
+    )

@@ -78,9 +78,7 @@ class TokenBuckets:
             bucket = self._buckets[name] = _Bucket(self._per_minute, now)
             return bucket
         self._buckets.move_to_end(name)
-        bucket.tokens = min(
-            self._per_minute, bucket.tokens + (now - bucket.at) * self._per_second
-        )
+        bucket.tokens = min(self._per_minute, bucket.tokens + (now - bucket.at) * self._per_second)
         bucket.at = now
         return bucket
 

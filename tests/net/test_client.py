@@ -15,6 +15,7 @@ from tocsin.net import (
     Client,
     Guard,
     NotSent,
+    ReadLimits,
     Resolver,
     SendFailed,
     TargetInvalid,
@@ -135,6 +136,22 @@ async def test_the_gate_is_asked_last(client: Client) -> None:
         assert t.requests[0].endswith(b"signed: yes\r\ncontent-length: 5\r\n\r\nfinal")
 
 
+async def test_the_gate_may_choose_the_path(client: Client) -> None:
+    async with target(always()) as t:
+        final = post(t.url(path="/other"))
+        await client.send(post(t.url()), organization="acme", timeout_seconds=5, gate=lambda: final)
+        assert t.requests[0].startswith(b"POST /other HTTP/1.1\r\n")
+
+
+async def test_limits_of_one_send(client: Client) -> None:
+    limits = ReadLimits(body_bytes_max=10, body_kept_bytes_max=1)
+    async with target(always()) as t:
+        reply = await client.send(
+            post(t.url()), organization="acme", timeout_seconds=5, limits=limits
+        )
+        assert reply.body == b"o"
+
+
 async def test_a_closed_gate_sends_nothing_and_keeps_the_connection(client: Client) -> None:
     async with target(always()) as t:
 
@@ -159,6 +176,7 @@ async def test_a_closed_gate_sends_nothing_and_keeps_the_connection(client: Clie
     "changed",
     [
         {"url": "http://other.example/"},
+        {"url": "nothing"},
         {"headers": (("host", "other.example"),)},
         {"headers": (("x", "a\r\nb: c"),)},
         {"method": "HEAD"},

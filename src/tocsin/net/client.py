@@ -165,15 +165,22 @@ class Client:
             if final is None:
                 raise NotSent
             if final.url != request.url:
-                final_target = self._target(final.url)
-                if final_target.origin != target.origin:
-                    raise SendFailed(Reason.INTERNAL_ERROR, "the request changed its origin")
-                target = final_target
+                target = self._elsewhere(final.url, target)
             request = final
         try:
             return request_head(target, request), request.body
         except RequestInvalid as error:
             raise SendFailed(Reason.INTERNAL_ERROR, str(error)) from None
+
+    def _elsewhere(self, url: str, target: Target) -> Target:
+        """Another path of the same origin: the connection is there already."""
+        try:
+            changed = self._target(url)
+        except TargetInvalid as error:
+            raise SendFailed(Reason.INTERNAL_ERROR, error.message) from None
+        if changed.origin != target.origin:
+            raise SendFailed(Reason.INTERNAL_ERROR, "the request changed its origin")
+        return changed
 
     async def _connect(
         self, organization: str, target: Target, addresses: tuple[str, ...], deadline: float

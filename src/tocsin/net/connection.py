@@ -361,7 +361,7 @@ class Connection(asyncio.Protocol):
         )
 
     def _head_bytes(self, head: bytes | bytearray) -> int:
-        """Where the head ends, interim replies included; -1 if it is not in there."""
+        """How long the complete head in there is, interim replies included."""
         end = head.find(END_OF_HEAD) + 4
         if self._interims:
             for _ in range(self._interims):

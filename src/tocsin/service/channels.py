@@ -1,18 +1,189 @@
-"""Channels: create, read, change, delete, test. The rules of each field are in channel_rules.py."""
+"""Channels: create, read, change, delete, test. The rules of each member are in channel_rules.py,
+what is secret is in vault.py."""
 
 import builtins
 from typing import Any
 
 from msgspec import UNSET, UnsetType
+from msgspec.structs import replace
 
-from tocsin.domain.model import Attempt, ChannelState, ProjectId
+from tocsin.crypto.sealing import UnsealFailed
+from tocsin.domain.errors import Conflict, Invalid, NotFound, QuotaExceeded
+from tocsin.domain.ids import normalize_id
+from tocsin.domain.model import (
+    DEFAULT_SCHEDULE,
+    Attempt,
+    Channel,
+    ChannelId,
+    ChannelState,
+    Format,
+    ProjectId,
+    Secrets,
+    Tracking,
+)
 from tocsin.domain.permissions import Caller
-from tocsin.service.drafts import ChannelDraft as ChannelDraft
-from tocsin.service.drafts import ChannelPatch as ChannelPatch
+from tocsin.service import channel_rules as rules
+from tocsin.service.changes import (
+    Changes,
+    Made,
+    Target,
+    difference,
+    forbid_bound,
+    listing,
+    permit,
+)
+from tocsin.service.directory import Directory
+from tocsin.service.drafts import ChannelDraft, ChannelPatch
+from tocsin.service.ports import Dispatch
 from tocsin.service.sight import Listing, Page, Sight
+from tocsin.service.testing import Tester
+from tocsin.service.vault import Merged, Vault, rotated
+from tocsin.service.vetting import Vet, vetted
+from tocsin.storage.control import Connection, channels, jobs, lanes, projects, work
+
+__all__ = ["ChannelDraft", "ChannelPatch", "Channels"]
+
+CHANNELS_MAX = 1_000
+RACES_MAX = 10
+ROWS_AT_ONCE = 1_000
+"""So many waiting deliveries are ended before a call is answered; a job does the rest."""
+
+Level = ProjectId | None | UnsetType
 
 
 class Channels:
+    """The channels of one organization, in whatever dialect they are spoken of."""
+
+    def __init__(
+        self,
+        *,
+        changes: Changes,
+        directory: Directory,
+        vault: Vault,
+        vet: Vet,
+        dispatch: Dispatch,
+        tester: Tester,
+        channels_max: int = CHANNELS_MAX,
+    ) -> None:
+        self._changes = changes
+        self._store = changes.store
+        self._directory = directory
+        self._vault = vault
+        self._vet = vet
+        self._dispatch = dispatch
+        self._tester = tester
+        self._channels_max = channels_max
+
+    # Reads
+
+    async def list(
+        self,
+        caller: Caller,
+        sight: Sight,
+        page: Page,
+        *,
+        level: Level = UNSET,
+        types: tuple[str, ...] | None = None,
+        operation: str = "channel.list",
+    ) -> Listing[ChannelState]:
+        """Newest first. `level` is one project, the organization itself (None), or all in sight."""
+        permit(caller, operation)
+        return listing(
+            await self._store.read(
+                lambda c: channels.walk(
+                    c, sight, level=level, types=types, limit=page.limit, below=page.below
+                )
+            )
+        )
+
+    async def page(
+        self,
+        caller: Caller,
+        sight: Sight,
+        *,
+        level: Level = UNSET,
+        types: tuple[str, ...] | None = None,
+        sort: tuple[str, str] = ("createdAt", "desc"),
+        offset: int,
+        limit: int,
+        operation: str = "channel.list",
+    ) -> tuple[builtins.list[ChannelState], int]:
+        """A numbered page and how many there are on all; `sort` is a name of
+        `storage.control.channels.SORTS` and asc or desc."""
+        permit(caller, operation)
+        name, direction = sort
+        if name not in channels.SORTS or direction not in ("asc", "desc"):
+            raise Invalid("sort", f"must be one of {', '.join(channels.SORTS)}, and :asc or :desc")
+        return await self._store.read(
+            lambda c: channels.page(
+                c,
+                sight,
+                level=level,
+                types=types,
+                sort=name,
+                descending=direction == "desc",
+                offset=offset,
+                limit=limit,
+            )
+        )
+
+    async def get(
+        self,
+        caller: Caller,
+        sight: Sight,
+        channel_id: str,
+        *,
+        level: Level = UNSET,
+        types: tuple[str, ...] | None = None,
+        operation: str = "channel.get",
+    ) -> ChannelState:
+        """A channel of that level and one of those types; raises NotFound, then Forbidden."""
+        forbid_bound(caller, operation)
+        wanted = normalize_id(channel_id)
+        if wanted is None:
+            raise NotFound
+        found = await self._store.read(
+            lambda c: channels.get(c, sight, wanted, level=level, types=types)
+        )
+        permit(caller, operation)
+        return found
+
+    async def find(
+        self, caller: Caller, channel_id: str, *, operation: str = "channel.get"
+    ) -> tuple[Sight, ChannelState]:
+        """A channel by its id alone, with the sight it is in; raises NotFound, then Forbidden."""
+        wanted = normalize_id(channel_id)
+        if wanted is None:
+            raise NotFound
+        organization_id = caller.organization_id
+        if organization_id is None:
+            organization_id = await self._store.read(lambda c: channels.organization_of(c, wanted))
+            if organization_id is None:
+                raise NotFound
+        sight = Sight(organization_id, caller.project_id)
+        return sight, await self.get(caller, sight, wanted, operation=operation)
+
+    def masked(self, state: ChannelState) -> tuple[dict[str, Any], dict[str, str] | None]:
+        """Settings and headers as anyone may read them; headers None where the type has none."""
+        return self._vault.masked(state.channel)
+
+    def clear_secret(self, state: ChannelState) -> str | None:
+        """The signing secret in clear, for a dialect that shows it to those who may update."""
+        try:
+            return self._vault.open(state.channel).secret
+        except UnsealFailed:
+            return None
+
+    async def secret(self, caller: Caller, sight: Sight, channel_id: str) -> str:
+        """The signing secret in clear; NotFound for a type that does not sign."""
+        state = await self.get(caller, sight, channel_id, operation="channel.secret")
+        found = self.clear_secret(state)
+        if found is None:
+            raise NotFound
+        return found
+
+    # Changes
+
     async def create(
         self,
         caller: Caller,
@@ -21,48 +192,40 @@ class Channels:
         *,
         operation: str = "channel.create",
     ) -> tuple[ChannelState, str | None]:
-        raise NotImplementedError
+        """Make a channel and its lane; the second is its signing secret, if its type signs.
 
-    async def list(
-        self,
-        caller: Caller,
-        sight: Sight,
-        page: Page,
-        *,
-        level: ProjectId | None | UnsetType = UNSET,
-        types: tuple[str, ...] | None = None,
-        operation: str = "channel.list",
-    ) -> Listing[ChannelState]:
-        raise NotImplementedError
+        Raises Invalid naming the member, QuotaExceeded at the limit.
+        """
+        permit(caller, operation)
+        type = self._vault.type(draft.type)
+        project_id = sight.project_id
+        if isinstance(draft.project, str):
+            project_id = (await self._directory.project_in(sight, draft.project)).id
+        now_ms = self._changes.clock.wall_ms()
+        blank = _blank(self._changes.new_id(), sight, project_id, type.name, now_ms)
+        if type.has_format:
+            blank = replace(blank, format=Format.TOCSIN)
+        channel = rules.with_changes(blank, draft, type)
+        merged = self._vault.merge(type, Secrets(settings={}), draft)
+        if merged.url is not None:
+            await vetted(self._vet, merged.url, sight.organization_id)
+        channel = replace(channel, sealed=self._vault.seal(channel, merged.secrets))
 
-    async def page(
-        self,
-        caller: Caller,
-        sight: Sight,
-        *,
-        level: ProjectId | None | UnsetType = UNSET,
-        types: tuple[str, ...] | None = None,
-        sort: tuple[str, str] = ("createdAt", "desc"),
-        offset: int,
-        limit: int,
-        operation: str = "channel.list",
-    ) -> tuple[builtins.list[ChannelState], int]:
-        raise NotImplementedError
+        def store(connection: Connection) -> Made[None]:
+            if channels.count(connection, sight) >= self._channels_max:
+                raise QuotaExceeded(f"An organization has at most {self._channels_max} channels.")
+            if project_id is not None and not projects.find(connection, sight, id=project_id):
+                raise Invalid("project", "is unknown")
+            channels.create(connection, sight, channel)
+            lanes.create(
+                connection, sight, channel.id, version=channel.version, enabled=channel.enabled
+            )
+            names = {"name": channel.name, "type": channel.type, "project_id": project_id}
+            return Made(None, names)
 
-    async def get(
-        self,
-        caller: Caller,
-        sight: Sight,
-        channel_id: str,
-        *,
-        level: ProjectId | None | UnsetType = UNSET,
-        types: tuple[str, ...] | None = None,
-        operation: str = "channel.get",
-    ) -> ChannelState:
-        raise NotImplementedError
-
-    async def find(self, caller: Caller, channel_id: str) -> tuple[Sight, ChannelState]:
-        raise NotImplementedError
+        target = Target("channel", channel.id)
+        await self._changes.make(caller, sight, operation, target, store)
+        return ChannelState(channel=channel, tracking=Tracking()), merged.secrets.secret
 
     async def update(
         self,
@@ -71,11 +234,148 @@ class Channels:
         channel_id: str,
         patch: ChannelPatch,
         *,
-        level: ProjectId | None | UnsetType = UNSET,
+        level: Level = UNSET,
         types: tuple[str, ...] | None = None,
         operation: str = "channel.update",
     ) -> ChannelState:
-        raise NotImplementedError
+        """Change what the patch names; one that changes nothing has no effect at all.
+
+        When this returns, nothing is sent with the old state from this node.
+        """
+        for _ in range(RACES_MAX):
+            state = await self.get(
+                caller, sight, channel_id, level=level, types=types, operation=operation
+            )
+            before = state.channel
+            type = self._vault.type(before.type)
+            after = rules.with_changes(before, patch, type)
+            _check_backlog(after, patch)
+            try:
+                stored = self._vault.open(before)
+            except UnsealFailed:
+                stored = Secrets(settings={})
+            merged = self._vault.merge(type, stored, patch)
+            if merged.url is not None and merged.settings:
+                await vetted(self._vet, merged.url, sight.organization_id)
+            if merged.secrets != stored:
+                after = replace(after, sealed=self._vault.seal(after, merged.secrets))
+            if after == before and patch.backlog is UNSET:
+                return state
+            if await self._store_change(caller, sight, operation, before, after, merged, patch):
+                return await self._store.read(lambda c: channels.get(c, sight, before.id))
+        raise Conflict("The channel is being changed by somebody else.")
+
+    async def _store_change(
+        self,
+        caller: Caller,
+        sight: Sight,
+        operation: str,
+        before: Channel,
+        after: Channel,
+        merged: Merged,
+        patch: ChannelPatch,
+    ) -> bool:
+        """One transaction; False when the channel has changed since `before` was read."""
+        now_ms = self._changes.clock.wall_ms()
+        through = self._changes.new_id()
+        job_id = self._changes.new_id()
+        enabling = after.enabled and not before.enabled
+        after = replace(
+            after,
+            disabled_reason=None if after.enabled else before.disabled_reason,
+            version=before.version + 1,
+            updated_at=now_ms,
+        )
+        said = difference(before, after, rules.PLAIN)
+        said |= {
+            name: list(names)
+            for name, names in (("settings", merged.settings), ("headers", merged.headers))
+            if names
+        }
+
+        def store(connection: Connection) -> Made[bool]:
+            if not channels.replace(connection, sight, after, expected_version=before.version):
+                return Made(False)
+            version = after.version
+            if enabling:
+                slowly = None if after.ordered else through
+                lanes.open(connection, sight, after.id, version=version, backlog_through=slowly)
+            elif before.enabled and not after.enabled:
+                lanes.park(connection, sight, after.id, version=version)
+            else:
+                reset = bool(merged.settings or merged.headers)
+                lanes.change(connection, sight, after.id, version=version, reset=reset)
+            if patch.backlog is not UNSET:
+                said["backlog"] = patch.backlog
+                dropped = lanes.cancel_backlog(
+                    connection, sight, after.id, through=through if enabling else None
+                )
+                if dropped is not None:
+                    self._drop(connection, sight, after.id, dropped, job_id, now_ms)
+            return Made(True, said)
+
+        target = Target("channel", after.id)
+        stored = await self._changes.make(caller, sight, operation, target, store)
+        if stored and after.enabled:
+            self._dispatch.wake(self._changes.clock.storage_ms())
+        return stored
+
+    def _drop(
+        self,
+        connection: Connection,
+        sight: Sight,
+        channel_id: ChannelId,
+        through: str,
+        job_id: str,
+        now_ms: int,
+    ) -> None:
+        task = jobs.create(
+            connection,
+            sight,
+            id=job_id,
+            kind=work.CANCEL_BACKLOG,
+            channel_id=channel_id,
+            internal=True,
+            arguments={"through": through},
+            now_ms=now_ms,
+        )
+        work.step(connection, task, now_ms=now_ms, rows_max=ROWS_AT_ONCE)
+
+    async def rotate_secret(
+        self, caller: Caller, sight: Sight, channel_id: str, *, overlap_seconds: int = 86_400
+    ) -> str:
+        """A new signing secret; the old one signs beside it for `overlap_seconds` (≤ 7 days)."""
+        for _ in range(RACES_MAX):
+            state = await self.get(caller, sight, channel_id, operation="channel.update")
+            rules.check_overlap(overlap_seconds)
+            before = state.channel
+            now_ms = self._changes.clock.wall_ms()
+            stored = self._vault.open(before)
+            if stored.secret is None:
+                raise NotFound
+            secrets = rotated(stored, overlap_seconds=overlap_seconds, now_ms=now_ms)
+            after = replace(
+                before,
+                sealed=self._vault.seal(before, secrets),
+                version=before.version + 1,
+                updated_at=now_ms,
+            )
+            if await self._store_rotation(caller, sight, before, after, overlap_seconds):
+                assert secrets.secret is not None
+                return secrets.secret
+        raise Conflict("The channel is being changed by somebody else.")
+
+    async def _store_rotation(
+        self, caller: Caller, sight: Sight, before: Channel, after: Channel, overlap_seconds: int
+    ) -> bool:
+        def store(connection: Connection) -> Made[bool]:
+            if not channels.replace(connection, sight, after, expected_version=before.version):
+                return Made(False)
+            lanes.change(connection, sight, after.id, version=after.version, reset=False)
+            return Made(True, {"secret": "rotated", "overlap_seconds": overlap_seconds})
+
+        target = Target("channel", after.id)
+        return await self._changes.make(caller, sight, "channel.update", target, store)
 
     async def delete(
         self,
@@ -83,27 +383,77 @@ class Channels:
         sight: Sight,
         channel_id: str,
         *,
-        level: ProjectId | None | UnsetType = UNSET,
+        level: Level = UNSET,
         types: tuple[str, ...] | None = None,
         operation: str = "channel.delete",
     ) -> None:
-        raise NotImplementedError
+        """Void it at once; what waits in its lane reads as cancelled, and is by a job."""
+        state = await self.get(
+            caller, sight, channel_id, level=level, types=types, operation=operation
+        )
+        channel = state.channel
+        now_ms = self._changes.clock.wall_ms()
+        job_id = self._changes.new_id()
 
-    async def secret(self, caller: Caller, sight: Sight, channel_id: str) -> str:
-        raise NotImplementedError
+        def delete(connection: Connection) -> Made[None]:
+            channels.delete(connection, sight, channel.id, now_ms=now_ms)
+            lanes.close(connection, sight, [channel.id])
+            task = jobs.create(
+                connection,
+                sight,
+                id=job_id,
+                kind=work.CANCEL_DELETED,
+                channel_id=channel.id,
+                internal=True,
+                arguments={},
+                now_ms=now_ms,
+            )
+            work.step(connection, task, now_ms=now_ms, rows_max=ROWS_AT_ONCE)
+            return Made(None, {"name": channel.name, "type": channel.type})
 
-    async def rotate_secret(
-        self, caller: Caller, sight: Sight, channel_id: str, *, overlap_seconds: int = 86_400
-    ) -> str:
-        raise NotImplementedError
+        target = Target("channel", channel.id)
+        await self._changes.make(caller, sight, operation, target, delete)
 
-    def masked(self, state: ChannelState) -> tuple[dict[str, Any], dict[str, str] | None]:
-        raise NotImplementedError
+    # Test
 
-    def clear_secret(self, state: ChannelState) -> str | None:
-        raise NotImplementedError
+    async def test(self, caller: Caller, sight: Sight, channel_id: str) -> tuple[bool, Attempt]:
+        """One attempt now, whatever the channel's state; True when it was delivered."""
+        state = await self.get(caller, sight, channel_id, operation="channel.test")
+        attempt = await self._tester.send(state.channel)
+        return attempt.outcome == "delivered", attempt
 
-    async def test(
-        self, caller: Caller, sight: Sight, channel_id: str
-    ) -> tuple[bool, Attempt]:
-        raise NotImplementedError
+
+def _blank(id: str, sight: Sight, project_id: ProjectId | None, type: str, now_ms: int) -> Channel:
+    """A channel that has every default."""
+    return Channel(
+        id=ChannelId(id),
+        organization_id=sight.organization_id,
+        project_id=project_id,
+        type=type,
+        name="",
+        description=None,
+        event_types=rules.DEFAULT_PATTERNS,
+        filter=(),
+        format=None,
+        schedule=DEFAULT_SCHEDULE,
+        timeout_seconds=rules.TIMEOUT_SECONDS_DEFAULT,
+        rate_limit=None,
+        max_in_flight=None,
+        ordered=False,
+        breaker=rules.DEFAULT_BREAKER,
+        enabled=True,
+        disabled_reason=None,
+        sealed=b"",
+        version=1,
+        created_at=now_ms,
+        updated_at=now_ms,
+    )
+
+
+def _check_backlog(after: Channel, patch: ChannelPatch) -> None:
+    if patch.backlog is UNSET:
+        return
+    if patch.backlog != "cancel":
+        raise Invalid("backlog", 'must be "cancel"')
+    if patch.enabled is UNSET or not after.enabled:
+        raise Invalid("backlog", "goes with enabled: true")

@@ -33,14 +33,12 @@ class ChannelDraft(Struct, kw_only=True):
 class ChannelPatch(Struct, kw_only=True):
     """What a change may say. `settings`, `headers` and `breaker` merge by member.
 
-    A header of value None is removed. `settings_replace` replaces the settings as a whole instead
-    of merging them (hookstream's config); a masked value still keeps the stored one.
+    A header or setting of value None is removed; a masked value keeps the stored one.
     `backlog` "cancel" goes with `enabled` true and drops what waits.
     """
 
     name: str | UnsetType = UNSET
     settings: dict[str, Any] | None | UnsetType = UNSET
-    settings_replace: bool = False
     description: str | None | UnsetType = UNSET
     event_types: list[str] | None | UnsetType = UNSET
     filter: list[dict[str, Any]] | None | UnsetType = UNSET

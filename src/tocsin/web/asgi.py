@@ -10,12 +10,14 @@ from litestar.openapi.spec import Components, SecurityScheme
 import tocsin
 from tocsin.config import Settings
 from tocsin.domain.errors import Invalid, MethodNotAllowed, RouteNotFound
-from tocsin.web import applivery, hookstream, native
+from tocsin.web.applivery import routes as applivery
 from tocsin.web.auth import Gate
 from tocsin.web.calls import Call, Edge
 from tocsin.web.cursors import Cursors
 from tocsin.web.dialects import Dialect, refuse
 from tocsin.web.front import Front
+from tocsin.web.hookstream import routes as hookstream
+from tocsin.web.native import routes as native
 from tocsin.web.publish import PublishHandler
 from tocsin.web.replies import ClientGone, Scope
 from tocsin.web.services import Services
@@ -89,5 +91,3 @@ def _translated(scope: Scope, error: HTTPException) -> Exception:
     if error.status_code < 500:
         return Invalid("", "the request can't be read")
     return error
-
-

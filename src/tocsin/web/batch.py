@@ -46,9 +46,7 @@ _FLAT = (
 )  # fmt: skip
 # Whole runs of plain elements and members, each with its comma, in one step; also of brackets.
 _ELEMENTS = re.compile(rb"(?:" + _FLAT + _WS + rb"," + _WS + rb")*+")
-_MEMBERS = re.compile(
-    rb"(?:" + _TEXT + _WS + rb":" + _WS + _FLAT + _WS + rb"," + _WS + rb")*+"
-)
+_MEMBERS = re.compile(rb"(?:" + _TEXT + _WS + rb":" + _WS + _FLAT + _WS + rb"," + _WS + rb")*+")
 _OPENINGS = re.compile(rb"(?:\[" + _WS + rb")++")
 
 _CLOSING = {0x5B: 0x5D, 0x7B: 0x7D}

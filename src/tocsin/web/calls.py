@@ -79,8 +79,8 @@ async def native_guard(connection: ASGIConnection[Any, Any, Any, Any], h: BaseRo
     """Let a native call in.
 
     `opt` of its handler: `operation`, the one permission; `operator`, only with the operator
-    token; `whole`, a write at organization level; `target`, the `{id}` whose existence comes
-    before the body.
+    token; `whole`, a write at organization level; `target`, the `{id}` is a channel. Where no
+    body is read the use case itself checks existence and permission, in this order.
     """
     call = cast(Call, connection)
     edge = call.edge
@@ -88,18 +88,31 @@ async def native_guard(connection: ASGIConnection[Any, Any, Any, Any], h: BaseRo
     caller = call.caller = await edge.gate.admit(scope, Dialect.NATIVE)
     organization = call.path_params.get("org")
     if organization is not None:
-        project = call.path_params.get("project")
-        sight = await edge.gate.sight(caller, organization)
-        if project is not None:
-            await edge.services.directory.sight(caller, organization, project)
-        call.sight = sight
-    operation = h.opt.get("operation")
-    if h.opt.get("target") == "channel":
-        await edge.services.channels.get(
-            caller, call.sight, call.path_params["id"], operation=operation or "channel.get"
-        )
-    bound = caller.project_id is not None
-    if (operation and not caller.may(operation)) or (h.opt.get("whole") and bound):
-        raise Forbidden()
+        call.sight = await edge.gate.sight(caller, organization)
     if h.opt.get("operator") and caller.kind != "operator":
         raise Forbidden("This call needs the operator token.")
+    if takes_body(h):
+        await _before_body(call, h)
+
+
+def takes_body(handler: BaseRouteHandler) -> bool:
+    """Whether the handler declares a body."""
+    return handler.parsed_data_field is not None
+
+
+async def _before_body(call: Call, h: BaseRouteHandler) -> None:
+    operation: str = h.opt["operation"]
+    parts, services = call.path_params, call.services
+    if "project" in parts:
+        await services.directory.sight(call.caller, parts["org"], parts["project"])
+    if h.opt.get("target") == "channel":
+        await services.channels.get(call.caller, call.sight, parts["id"], operation=operation)
+    require(call.caller, operation)
+    if h.opt.get("whole") and call.caller.project_id is not None:
+        raise Forbidden()
+
+
+def require(caller: Caller, operation: str) -> None:
+    """Raise Forbidden unless a grant covers the operation."""
+    if not caller.may(operation):
+        raise Forbidden()

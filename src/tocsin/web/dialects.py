@@ -35,9 +35,7 @@ def dialect_of(path: str) -> Dialect:
 def refuse(scope: Scope, error: Exception) -> Refusal:
     """The reply to a request that failed, in the shape of its path; the unexpected is logged."""
     if not isinstance(error, TocsinError) or error.code == "internal":
-        LOG.error(
-            "%s %s failed", scope["method"], scope.get("tocsin.path", ""), exc_info=error
-        )
+        LOG.error("%s %s failed", scope["method"], scope.get("tocsin.path", ""), exc_info=error)
         error = TocsinError()
     match scope["tocsin.dialect"]:
         case Dialect.APPLIVERY:
@@ -45,5 +43,3 @@ def refuse(scope: Scope, error: Exception) -> Refusal:
         case Dialect.HOOKSTREAM:
             return hookstream.refuse(error, scope["tocsin.request_id"])
     return native.refuse(error)
-
-

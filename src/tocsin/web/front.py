@@ -12,7 +12,6 @@ from tocsin.web.publish import PublishHandler
 from tocsin.web.replies import ClientGone, Message, Receive, Scope, Send, send_refusal, send_reply
 from tocsin.web.services import Health
 
-
 # A method that no route has: the framework answers it with the methods that the path has.
 ASK = "ASK"
 
@@ -105,5 +104,3 @@ class Front:
             await send(message)
 
         return marked
-
-

@@ -139,9 +139,7 @@ class PublishHandler:
         else:
             await send_reply(send, status, body)
 
-    async def _single(
-        self, scope: Scope, receive: Receive, organization: str
-    ) -> tuple[int, bytes]:
+    async def _single(self, scope: Scope, receive: Receive, organization: str) -> tuple[int, bytes]:
         gate = self._gate
         caller = await gate.identify(scope, Dialect.NATIVE)
         sight = await gate.sight(caller, organization)
@@ -159,9 +157,7 @@ class PublishHandler:
             raise answer
         return 202, _encode(_accepted(answer))
 
-    async def _batch(
-        self, scope: Scope, receive: Receive, organization: str
-    ) -> tuple[int, bytes]:
+    async def _batch(self, scope: Scope, receive: Receive, organization: str) -> tuple[int, bytes]:
         gate = self._gate
         caller = await gate.identify(scope, Dialect.NATIVE)
         sight = await gate.sight(caller, organization)

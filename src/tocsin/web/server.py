@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from tocsin.config import Settings
 from tocsin.web.address import Addresses, is_loopback
@@ -161,7 +161,7 @@ class BoundedHttp(HttpToolsProtocol):
                 self._refuse(431)
             else:
                 self._wait("head", self.bounds.head_seconds)
-        elif self.cycle is not None and self.cycle.more_body:
+        elif (cycle := self._current()) is not None and cycle.more_body:
             self._wait("body", self.bounds.body_seconds)
         else:
             self._linger.unread = False  # type: ignore[union-attr]
@@ -226,23 +226,25 @@ class BoundedHttp(HttpToolsProtocol):
                 self._refuse(431)
             else:
                 self.transport.close()
-        elif self.cycle is not None and self.cycle.response_started:
+        elif (cycle := self._current()) is not None and cycle.response_started:
             self.transport.abort()
         else:
             self._refuse(408)
+
+    def _current(self) -> RequestResponseCycle | None:
+        return self.cycle  # None until the first request, whatever its annotation says
 
     def _refuse(self, status: int) -> None:
         """Answer in place of the application, and close."""
         self._refused = True
         self._stop_waiting()
-        busy = self.cycle is not None and not self.cycle.response_complete
-        if busy:
-            self.cycle.disconnected = True
-            self.cycle.message_event.set()
+        cycle = self._current()
+        if cycle is not None and not cycle.response_complete:
+            cycle.disconnected = True
+            cycle.message_event.set()
+            if cycle.response_started:
+                self.transport.abort()
         if self.transport.is_closing():
-            return
-        if busy and self.cycle.response_started:
-            self.transport.abort()
             return
         reason, text = _REASONS[status]
         body = b'{"type":"about:blank","title":"%s","status":%d,"detail":"%s","code":"%s"}' % (
@@ -319,7 +321,7 @@ class HttpServer:
         await self._stack.enter_async_context(self._app.lifespan())
         protocol = type("BoundedHttp", (BoundedHttp,), {"bounds": self._bounds})
         config = uvicorn.Config(
-            self._app,  # type: ignore[arg-type]
+            self._app,
             loop="none",
             http=protocol,
             ws="none",

@@ -76,9 +76,7 @@ class ExactJson(JsonRenderPlugin):
         self._structs = structs
         self._document: bytes | None = None
 
-    def render(
-        self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]
-    ) -> bytes:
+    def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
         """The document, made once."""
         if self._document is None:
             _, exact = msgspec.json.schema_components(

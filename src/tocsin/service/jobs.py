@@ -1,0 +1,72 @@
+"""Carries out durable jobs, step by step; the engine's janitor calls it, on one node at a time."""
+
+import logging
+
+from tocsin.domain.errors import Unavailable
+from tocsin.service.changes import Changes
+from tocsin.service.sight import Sight
+from tocsin.storage.control import Connection, jobs, work
+from tocsin.storage.control.jobs import Task
+
+JOBS_PER_ROUND_MAX = 100
+ROUTED = (work.DELETE_PROJECT, work.DELETE_ORGANIZATION)
+
+_log = logging.getLogger(__name__)
+
+
+class JobRunner:
+    """Runs one step of each running job a round, so that a long one delays no other."""
+
+    def __init__(self, changes: Changes) -> None:
+        self._changes = changes
+        self._store = changes.store
+
+    async def run_once(self) -> int:
+        """One round; returns how many rows it changed: 0 means that nothing is left to do now.
+
+        Raises Unavailable when the store is away. A job whose step can't be done ends as failed.
+        """
+        rows, above = 0, ""
+        while True:
+            at = above
+            tasks = await self._store.read(
+                lambda c, at=at: jobs.running(c, above=at, limit=JOBS_PER_ROUND_MAX)  # type: ignore[misc]
+            )
+            for task in tasks:
+                rows += (await self._step(task)).rows
+            if len(tasks) < JOBS_PER_ROUND_MAX:
+                return rows
+            above = tasks[-1].id
+
+    async def run(self, sight: Sight, job_id: str, *, steps_max: int) -> bool:
+        """Some steps of one job at once, for a caller who waits; True when it has ended."""
+        for _ in range(steps_max):
+            task = await self._store.read(lambda c: jobs.task(c, sight, job_id))
+            if task is None:
+                return True
+            step = await self._step(task)
+            if step.finished or not step.rows:
+                return step.finished
+        return False
+
+    async def _step(self, task: Task) -> work.Step:
+        now_ms = self._changes.clock.wall_ms()
+
+        def step(connection: Connection) -> work.Step:
+            # Read again: a person may have cancelled it, or a step's outcome was unknown.
+            current = jobs.task(connection, task, task.id)
+            if current is None:
+                return work.Step(rows=0, finished=True)
+            return work.step(connection, current, now_ms=now_ms)
+
+        try:
+            done = await self._store.write(step)
+        except Unavailable:
+            raise
+        except Exception:
+            _log.exception("job %s (%s) failed", task.id, task.kind)
+            await self._store.write(lambda c: jobs.fail(c, task, task.id, now_ms=now_ms))
+            return work.Step(rows=0, finished=True)
+        if task.kind in ROUTED and not task.position:
+            self._changes.forget(Sight(task.organization_id))
+        return done

@@ -1,0 +1,197 @@
+"""The log: events, their deliveries with attempts, jobs, and the audit of changes."""
+
+from typing import Any
+
+from litestar import delete, get, post
+from litestar.params import FromPath, JSONBody
+
+from tocsin.domain.errors import RouteNotFound
+from tocsin.domain.model import Status
+from tocsin.web import spec
+from tocsin.web.calls import Call
+from tocsin.web.native import views
+from tocsin.web.native.errors import READS, WRITES, problems
+from tocsin.web.native.listing import PAGING, PERIOD, answer, page_of
+from tocsin.web.native.views import AuditOut, DeliveryOut, EventOut, JobOut, ListOut
+from tocsin.web.publish import AcceptedOut, BatchIn, BatchOut, EventIn
+
+_STATUSES = tuple(status.value for status in Status)
+_PUBLISH_HEADERS = (spec.text("Idempotency-Key", "as `idempotency_key`", place="header"),)
+
+
+@post(
+    "/organizations/{org:str}/events",
+    opt={"operation": "event.publish", "in_front": True},
+    status_code=202,
+    responses=problems(*WRITES),
+    operation_class=spec.takes(*_PUBLISH_HEADERS),
+)
+async def publish_event(request: Call, org: FromPath[str], data: JSONBody[EventIn]) -> AcceptedOut:
+    """Publish an event: 202 means that it and its deliveries are stored."""
+    raise RouteNotFound()  # the front answers before the framework is asked
+
+
+@post(
+    "/organizations/{org:str}/events/batch",
+    opt={"operation": "event.publish", "in_front": True},
+    status_code=202,
+    responses=problems(*WRITES),
+)
+async def publish_batch(request: Call, org: FromPath[str], data: JSONBody[BatchIn]) -> BatchOut:
+    """Publish up to 1000 events; one that is refused does not spoil the others."""
+    raise RouteNotFound()  # the front answers before the framework is asked
+
+
+@get(
+    "/organizations/{org:str}/events",
+    opt={"operation": "event.list"},
+    responses=problems(*READS),
+    operation_class=spec.takes(
+        *PAGING,
+        spec.text("type", "only this event type"),
+        spec.text("project", "only of this project (id or slug)"),
+        *PERIOD,
+    ),
+)
+async def list_events(request: Call, org: FromPath[str]) -> ListOut[EventOut]:
+    """The organization's events in sight."""
+    place = {"list": "events", "organization": request.sight.organization_id}
+    query = request.parameters()
+    listing = await request.services.log.events(
+        request.caller,
+        request.sight,
+        page_of(request, query, **place),
+        type=query.text("type"),
+        project=query.text("project"),
+        after=query.time("after"),
+        before=query.time("before"),
+    )
+    return answer(request, listing, views.event, **place)
+
+
+@get(
+    "/organizations/{org:str}/events/{id:str}",
+    opt={"operation": "event.get"},
+    responses=problems(*READS),
+)
+async def get_event(request: Call, org: FromPath[str], id: FromPath[str]) -> EventOut:
+    """One event with its deliveries."""
+    stored, deliveries = await request.services.log.event(request.caller, request.sight, id)
+    return views.event(stored, deliveries)
+
+
+@get(
+    "/organizations/{org:str}/deliveries",
+    opt={"operation": "delivery.list"},
+    responses=problems(*READS),
+    operation_class=spec.takes(
+        *PAGING,
+        spec.text("channel", "only to this channel"),
+        spec.text("project", "only of this project (id or slug)"),
+        spec.choice("status", "only in this state", _STATUSES),
+        spec.text("event_type", "only of this event type"),
+        *PERIOD,
+    ),
+)
+async def list_deliveries(request: Call, org: FromPath[str]) -> ListOut[DeliveryOut]:
+    """The organization's deliveries in sight."""
+    place = {"list": "deliveries", "organization": request.sight.organization_id}
+    query = request.parameters()
+    status = query.one_of("status", _STATUSES)
+    listing = await request.services.log.deliveries(
+        request.caller,
+        request.sight,
+        page_of(request, query, **place),
+        channel=query.text("channel"),
+        project=query.text("project"),
+        status=None if status is None else Status(status),
+        event_type=query.text("event_type"),
+        after=query.time("after"),
+        before=query.time("before"),
+    )
+    return answer(request, listing, views.delivery, **place)
+
+
+@get(
+    "/organizations/{org:str}/deliveries/{id:str}",
+    opt={"operation": "delivery.get"},
+    responses=problems(*READS),
+)
+async def get_delivery(request: Call, org: FromPath[str], id: FromPath[str]) -> DeliveryOut:
+    """One delivery with its attempts."""
+    found, attempts = await request.services.log.delivery(request.caller, request.sight, id)
+    return views.delivery(found, attempts)
+
+
+@post(
+    "/organizations/{org:str}/deliveries/{id:str}/retry",
+    opt={"operation": "delivery.retry"},
+    status_code=202,
+    responses=problems(*READS, 409),
+)
+async def retry_delivery(request: Call, org: FromPath[str], id: FromPath[str]) -> DeliveryOut:
+    """Open a finished delivery again: due now, its schedule from the first step."""
+    return views.delivery(await request.services.log.retry(request.caller, request.sight, id))
+
+
+@get(
+    "/organizations/{org:str}/jobs",
+    opt={"operation": "job.list"},
+    responses=problems(*READS),
+    operation_class=spec.takes(*PAGING),
+)
+async def list_jobs(request: Call, org: FromPath[str]) -> ListOut[JobOut]:
+    """The organization's jobs in sight."""
+    place = {"list": "jobs", "organization": request.sight.organization_id}
+    page = page_of(request, request.parameters(), **place)
+    listing = await request.services.log.jobs(request.caller, request.sight, page)
+    return answer(request, listing, views.job, **place)
+
+
+@get(
+    "/organizations/{org:str}/jobs/{id:str}",
+    opt={"operation": "job.get"},
+    responses=problems(*READS),
+)
+async def get_job(request: Call, org: FromPath[str], id: FromPath[str]) -> JobOut:
+    """One job and how far it is."""
+    return views.job(await request.services.log.job(request.caller, request.sight, id))
+
+
+@delete(
+    "/organizations/{org:str}/jobs/{id:str}",
+    opt={"operation": "job.delete"},
+    responses=problems(*READS, 409),
+)
+async def cancel_job(request: Call, org: FromPath[str], id: FromPath[str]) -> None:
+    """Cancel a job; what it has done stays done."""
+    await request.services.log.cancel_job(request.caller, request.sight, id)
+
+
+@get(
+    "/organizations/{org:str}/audit",
+    opt={"operation": "audit.list"},
+    responses=problems(*READS),
+    operation_class=spec.takes(*PAGING),
+)
+async def list_audit(request: Call, org: FromPath[str]) -> ListOut[AuditOut]:
+    """Who changed what, newest first."""
+    place = {"list": "audit", "organization": request.sight.organization_id}
+    page = page_of(request, request.parameters(), **place)
+    listing = await request.services.directory.audit(request.caller, request.sight, page)
+    return answer(request, listing, views.audit_entry, **place)
+
+
+HANDLERS: tuple[Any, ...] = (
+    publish_event,
+    publish_batch,
+    list_events,
+    get_event,
+    list_deliveries,
+    get_delivery,
+    retry_delivery,
+    list_jobs,
+    get_job,
+    cancel_job,
+    list_audit,
+)

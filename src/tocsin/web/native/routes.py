@@ -1,0 +1,36 @@
+"""All calls of the native dialect."""
+
+from litestar import Router
+
+from tocsin.web.calls import native_guard
+from tocsin.web.native import channels, keys, log, organizations, views
+from tocsin.web.native.problems import Problem
+from tocsin.web.publish import AcceptedOut, BatchIn, BatchOut, EventIn
+
+ROUTER = Router(
+    "/api/v1",
+    route_handlers=[
+        *organizations.HANDLERS,
+        *keys.HANDLERS,
+        *channels.HANDLERS,
+        *log.HANDLERS,
+    ],
+    guards=[native_guard],
+    tags=["Tocsin"],
+)
+
+STRUCTS = (
+    Problem,
+    organizations.NamedIn,
+    organizations.RenamedIn,
+    keys.KeyIn,
+    channels.ChannelIn,
+    channels.ChannelChangeIn,
+    EventIn,
+    BatchIn,
+    AcceptedOut,
+    BatchOut,
+    views.ChannelOut,
+    views.EventOut,
+    views.DeliveryOut,
+)

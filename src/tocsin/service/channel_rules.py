@@ -74,7 +74,7 @@ def with_changes(
     )
 
 
-def _enabled(today: bool, new: bool | None | UnsetType) -> bool:
+def _enabled(today: bool, new: bool | UnsetType | None) -> bool:
     if new is UNSET:
         return today
     return True if new is None else new
@@ -87,14 +87,14 @@ def _name(today: str, new: str | UnsetType) -> str:
     return new
 
 
-def _description(today: str | None, new: str | None | UnsetType) -> str | None:
+def _description(today: str | None, new: str | UnsetType | None) -> str | None:
     if new is UNSET or new is None:
         return today if new is UNSET else None
     check_short(new, "description", DESCRIPTION_CHARS_MAX, chars_min=0)
     return new
 
 
-def _event_types(today: tuple[str, ...], new: list[str] | None | UnsetType) -> tuple[str, ...]:
+def _event_types(today: tuple[str, ...], new: list[str] | UnsetType | None) -> tuple[str, ...]:
     if new is UNSET:
         return today
     if new is None:
@@ -104,7 +104,7 @@ def _event_types(today: tuple[str, ...], new: list[str] | None | UnsetType) -> t
 
 
 def _format(
-    today: Format | None, new: str | None | UnsetType, type: AnyChannelType
+    today: Format | None, new: str | UnsetType | None, type: AnyChannelType
 ) -> Format | None:
     if new is UNSET:
         return today
@@ -120,7 +120,7 @@ def _format(
         raise Invalid("format", f"must be one of {', '.join(Format)}") from None
 
 
-def _schedule(today: tuple[str, ...], new: Mapping[str, Any] | None | UnsetType) -> tuple[str, ...]:
+def _schedule(today: tuple[str, ...], new: Mapping[str, Any] | UnsetType | None) -> tuple[str, ...]:
     if new is UNSET:
         return today
     if new is None:
@@ -138,7 +138,7 @@ def _schedule(today: tuple[str, ...], new: Mapping[str, Any] | None | UnsetType)
     return tuple(steps)
 
 
-def _timeout(today: float, new: float | None | UnsetType) -> float:
+def _timeout(today: float, new: float | UnsetType | None) -> float:
     if new is UNSET:
         return today
     if new is None:
@@ -150,14 +150,14 @@ def _timeout(today: float, new: float | None | UnsetType) -> float:
     return int(rounded) if rounded == int(rounded) else rounded
 
 
-def _in_flight(today: int | None, new: int | None | UnsetType) -> int | None:
+def _in_flight(today: int | None, new: int | UnsetType | None) -> int | None:
     if new is UNSET or new is None:
         return today if new is UNSET else None
     return _whole(new, "max_in_flight", IN_FLIGHT_MAX)
 
 
 def _rate_limit(
-    today: RateLimit | None, new: Mapping[str, Any] | None | UnsetType
+    today: RateLimit | None, new: Mapping[str, Any] | UnsetType | None
 ) -> RateLimit | None:
     if new is UNSET or new is None:
         return today if new is UNSET else None
@@ -171,7 +171,7 @@ def _rate_limit(
 
 
 def _breaker(
-    today: Breaker | None, new: Mapping[str, Any] | None | UnsetType, ordered: bool
+    today: Breaker | None, new: Mapping[str, Any] | UnsetType | None, ordered: bool
 ) -> Breaker | None:
     """Merged by member. An ordered channel has none: its default is off, setting one is refused,
     and a channel that becomes ordered loses the one it had."""

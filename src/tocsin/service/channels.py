@@ -48,7 +48,7 @@ RACES_MAX = 10
 ROWS_AT_ONCE = 1_000
 """So many waiting deliveries are ended before a call is answered; a job does the rest."""
 
-Level = ProjectId | None | UnsetType
+Level = ProjectId | UnsetType | None
 
 
 class Channels:
@@ -262,8 +262,11 @@ class Channels:
             if after == before and patch.backlog is UNSET:
                 return state
             if await self._store_change(caller, sight, operation, before, after, merged, patch):
-                return await self._store.read(lambda c: channels.get(c, sight, before.id))
+                return await self._read(sight, before.id)
         raise Conflict("The channel is being changed by somebody else.")
+
+    async def _read(self, sight: Sight, channel_id: str) -> ChannelState:
+        return await self._store.read(lambda c: channels.get(c, sight, channel_id))
 
     async def _store_change(
         self,

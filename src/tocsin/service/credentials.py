@@ -37,11 +37,17 @@ class Credentials:
     constant time. Uses are counted in memory and written by `flush`."""
 
     def __init__(
-        self, *, store: ControlPlane, clock: Clock, operator_tokens: Sequence[str]
+        self,
+        *,
+        store: ControlPlane,
+        clock: Clock,
+        operator_tokens: Sequence[str],
+        entries_max: int = ENTRIES_MAX,
     ) -> None:
         self._store = store
         self._clock = clock
         self._operator_tokens = tuple(operator_tokens)
+        self._entries_max = entries_max
         self._entries: OrderedDict[str, _Entry] = OrderedDict()
         self._by_organization: dict[OrganizationId, set[str]] = {}
         self._left: dict[KeyId, KeyUse] = {}
@@ -71,7 +77,8 @@ class Credentials:
         if known is not None:
             return known
         # All are compared, so the time taken tells nothing about which one is close.
-        if any([same(token, one) for one in self._operator_tokens]):
+        matches = [same(token, one) for one in self._operator_tokens]
+        if any(matches):
             caller = Caller(kind="operator", grants=ALL, name="operator")
             self._keep(hash_token(token), _Entry(_as(caller, dialect, address), None, None))
             return _as(caller, dialect, address)
@@ -130,7 +137,7 @@ class Credentials:
         organization_id = entry.caller.organization_id
         if organization_id is not None:
             self._by_organization.setdefault(organization_id, set()).add(token_hash)
-        while len(self._entries) > ENTRIES_MAX:
+        while len(self._entries) > self._entries_max:
             oldest_hash, oldest = self._entries.popitem(last=False)
             self._put_by(oldest)
             owner = oldest.caller.organization_id

@@ -10,24 +10,24 @@ from msgspec import UNSET, Struct, UnsetType
 
 
 class ChannelDraft(Struct, kw_only=True):
-    """Everything a create takes. `retry` is `{"schedule": [...]}`, `breaker` has any of its members."""
+    """Everything a create takes. `retry` is `{"schedule": […]}`, `breaker` any of its members."""
 
     name: str
     type: str
     settings: dict[str, Any]
-    project: str | None | UnsetType = UNSET
-    description: str | None | UnsetType = UNSET
-    event_types: list[str] | None | UnsetType = UNSET
-    filter: list[dict[str, Any]] | None | UnsetType = UNSET
-    enabled: bool | None | UnsetType = UNSET
-    headers: dict[str, str] | None | UnsetType = UNSET
-    format: str | None | UnsetType = UNSET
-    retry: dict[str, Any] | None | UnsetType = UNSET
-    timeout_seconds: float | None | UnsetType = UNSET
-    rate_limit: dict[str, Any] | None | UnsetType = UNSET
-    max_in_flight: int | None | UnsetType = UNSET
-    ordered: bool | None | UnsetType = UNSET
-    breaker: dict[str, Any] | None | UnsetType = UNSET
+    project: str | UnsetType | None = UNSET
+    description: str | UnsetType | None = UNSET
+    event_types: list[str] | UnsetType | None = UNSET
+    filter: list[dict[str, Any]] | UnsetType | None = UNSET
+    enabled: bool | UnsetType | None = UNSET
+    headers: dict[str, str] | UnsetType | None = UNSET
+    format: str | UnsetType | None = UNSET
+    retry: dict[str, Any] | UnsetType | None = UNSET
+    timeout_seconds: float | UnsetType | None = UNSET
+    rate_limit: dict[str, Any] | UnsetType | None = UNSET
+    max_in_flight: int | UnsetType | None = UNSET
+    ordered: bool | UnsetType | None = UNSET
+    breaker: dict[str, Any] | UnsetType | None = UNSET
 
 
 class ChannelPatch(Struct, kw_only=True):
@@ -38,17 +38,17 @@ class ChannelPatch(Struct, kw_only=True):
     """
 
     name: str | UnsetType = UNSET
-    settings: dict[str, Any] | None | UnsetType = UNSET
-    description: str | None | UnsetType = UNSET
-    event_types: list[str] | None | UnsetType = UNSET
-    filter: list[dict[str, Any]] | None | UnsetType = UNSET
-    enabled: bool | None | UnsetType = UNSET
-    headers: dict[str, str | None] | None | UnsetType = UNSET
-    format: str | None | UnsetType = UNSET
-    retry: dict[str, Any] | None | UnsetType = UNSET
-    timeout_seconds: float | None | UnsetType = UNSET
-    rate_limit: dict[str, Any] | None | UnsetType = UNSET
-    max_in_flight: int | None | UnsetType = UNSET
-    ordered: bool | None | UnsetType = UNSET
-    breaker: dict[str, Any] | None | UnsetType = UNSET
+    settings: dict[str, Any] | UnsetType | None = UNSET
+    description: str | UnsetType | None = UNSET
+    event_types: list[str] | UnsetType | None = UNSET
+    filter: list[dict[str, Any]] | UnsetType | None = UNSET
+    enabled: bool | UnsetType | None = UNSET
+    headers: dict[str, str | None] | UnsetType | None = UNSET
+    format: str | UnsetType | None = UNSET
+    retry: dict[str, Any] | UnsetType | None = UNSET
+    timeout_seconds: float | UnsetType | None = UNSET
+    rate_limit: dict[str, Any] | UnsetType | None = UNSET
+    max_in_flight: int | UnsetType | None = UNSET
+    ordered: bool | UnsetType | None = UNSET
+    breaker: dict[str, Any] | UnsetType | None = UNSET
     backlog: Literal["cancel"] | UnsetType = UNSET

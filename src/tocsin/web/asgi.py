@@ -44,7 +44,7 @@ def _framework() -> Litestar:
         openapi_config=OpenAPIConfig(
             title="Tocsin",
             version=tocsin.__version__,
-            path="/api",
+            path="/api/openapi.json",
             render_plugins=[ExactJson(structs)],
             security=[{"bearer": []}, {"key": []}],
             components=Components(

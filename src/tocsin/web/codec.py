@@ -45,6 +45,8 @@ def decode(body: bytes, type: Callable[..., T]) -> T:
     if body.count(b"[") + body.count(b"{") > DEPTH_MAX:
         check_depth(body)
     value: T = decode_as(body, decoder(type))
+    if _SUSPECT.search(body):
+        _check_numbers(body)  # also in what the type passes over
     return value
 
 

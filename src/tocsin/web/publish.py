@@ -8,7 +8,7 @@ import re
 from typing import Literal
 
 import msgspec
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
 from tocsin.clock import Clock
 from tocsin.domain.errors import (
@@ -94,10 +94,27 @@ class RefusedOut(Struct):
     error: Problem
 
 
+class _Results(Struct):
+    results: list[AcceptedOut | RefusedOut]
+
+
+class ResultOut(Struct):
+    """What became of one event of a batch: as if published alone, or its error."""
+
+    id: str | UnsetType = UNSET
+    type: str | UnsetType = UNSET
+    created_at: str | UnsetType = UNSET
+    duplicate: bool | UnsetType = UNSET
+    mismatch: bool | UnsetType = UNSET
+    deliveries: int | UnsetType = UNSET
+    unmatched: Unmatched | UnsetType | None = UNSET
+    error: Problem | UnsetType = UNSET
+
+
 class BatchOut(Struct):
     """One result per event, in order."""
 
-    results: list[AcceptedOut | RefusedOut]
+    results: list[ResultOut]
 
 
 _event = codec.decoder(EventIn)
@@ -183,7 +200,7 @@ class PublishHandler:
             RefusedOut(problem(answer)) if isinstance(answer, TocsinError) else _accepted(answer)
             for answer in answers
         ]
-        return 202, _encode(BatchOut(results))
+        return 202, _encode(_Results(results))
 
     def _draft(self, body: bytes, key: str | None, checked: bool = False) -> EventDraft:
         """Decode and check one event; `checked` bytes are known to be UTF-8."""

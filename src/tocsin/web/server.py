@@ -147,7 +147,7 @@ class BoundedHttp(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Take bytes, and see whether a head or a body is still under way."""
-        if self._refused or self.transport.is_closing():
+        if self.transport.is_closing():
             return
         within_head = self._begun
         self._linger.unread = True  # type: ignore[union-attr]
@@ -307,7 +307,6 @@ class HttpServer:
         self._bounds = bounds or Bounds(settings)
         self._server: _Server | None = None
         self._task: asyncio.Task[None] | None = None
-        self._stack = contextlib.AsyncExitStack()
         self._address = ("", 0)
 
     @property
@@ -318,7 +317,6 @@ class HttpServer:
     async def __aenter__(self) -> "HttpServer":
         listener = self._listener or _bind(self._settings.host, self._settings.port)
         self._address = listener.getsockname()[:2]
-        await self._stack.enter_async_context(self._app.lifespan())
         protocol = type("BoundedHttp", (BoundedHttp,), {"bounds": self._bounds})
         config = uvicorn.Config(
             self._app,
@@ -335,12 +333,11 @@ class HttpServer:
             timeout_graceful_shutdown=SHUTDOWN_SECONDS,
         )
         server = self._server = _Server(config)
-        self._task = asyncio.get_running_loop().create_task(server.serve([listener]))
+        self._task = asyncio.get_running_loop().create_task(self._serve(server, listener))
         listening = asyncio.ensure_future(server.listening.wait())
         await asyncio.wait({self._task, listening}, return_when=asyncio.FIRST_COMPLETED)
         listening.cancel()
         if self._task.done():
-            await self._stack.aclose()
             await self._task
         return self
 
@@ -360,7 +357,11 @@ class HttpServer:
         self._server.leaving.set()
         await asyncio.wait({self._task})
         self._server = None
-        await self._stack.aclose()
+
+    async def _serve(self, server: _Server, listener: socket.socket) -> None:
+        # The framework's lifespan must be left by the task that entered it.
+        async with self._app.lifespan():
+            await server.serve([listener])
 
 
 def _bind(host: str, port: int) -> socket.socket:

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 from litestar import Request
+from litestar.enums import MediaType
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Operation, Parameter, Schema
@@ -72,7 +73,8 @@ class ExactJson(JsonRenderPlugin):
     """The document with the schemas that msgspec makes, which know every rule of a struct."""
 
     def __init__(self, structs: Sequence[type[Struct]]) -> None:
-        super().__init__(path="/openapi.json")
+        super().__init__(path="/")
+        self.media_type = MediaType.JSON
         self._structs = structs
         self._document: bytes | None = None
 

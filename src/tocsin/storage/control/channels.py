@@ -32,7 +32,7 @@ from tocsin.storage.control.walk import (
 )
 from tocsin.storage.tables import channels, lanes
 
-Level = ProjectId | None | UnsetType
+Level = ProjectId | UnsetType | None
 """The channels of one project, of the organization itself (None), or all in sight (UNSET)."""
 
 SORTS: dict[str, ColumnElement[Any]] = {

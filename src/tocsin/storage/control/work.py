@@ -18,7 +18,7 @@ from tocsin.domain.outcome import Reason
 from tocsin.storage.control import jobs, lanes
 from tocsin.storage.control.jobs import Task
 from tocsin.storage.control.removal import remove
-from tocsin.storage.tables import channels, deliveries
+from tocsin.storage.tables import channels, deliveries, organizations
 
 ROWS_MAX = 5_000
 
@@ -141,7 +141,7 @@ def _close_channels(
     connection: Connection, task: Task, now_ms: int, rows_max: int, project_id: str | None
 ) -> tuple[int, bool]:
     """Delete channels with their lanes, two rows each; returns the rows and whether all are."""
-    limit = rows_max // 2
+    limit = (rows_max - 1) // 2
     wanted = sa.select(channels.c.id).where(
         channels.c.organization_id == task.organization_id, channels.c.deleted_at.is_(None)
     )
@@ -159,6 +159,11 @@ def _close_channels(
                 sealed=b"",
                 version=channels.c.version + 1,
             )
+        )
+        connection.execute(
+            sa.update(organizations)
+            .where(organizations.c.id == task.organization_id)
+            .values(version=organizations.c.version + 1)
         )
     return len(ids) * 2, len(ids) < limit
 

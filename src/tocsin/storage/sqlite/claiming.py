@@ -30,9 +30,11 @@ _DUE = """
         AND d.id > ? AND d.id <= ?
     ORDER BY d.due_ms, d.id LIMIT ?
 """
+# Ordered, not min(): with a second condition min() would walk all that waits in the lane.
 _NEXT_DUE = """
-    SELECT min(due_ms) FROM deliveries
-    WHERE status = 'waiting' AND channel_id = ? AND node = 0 AND id > ?
+    SELECT due_ms FROM deliveries
+    WHERE status = 'waiting' AND channel_id = ? AND node = 0 AND id > ? AND id <= ?
+    ORDER BY due_ms LIMIT 1
 """
 _LANE_NEXT = """
     UPDATE lanes SET next_due_ms = max(blocked_until_ms, ?), backlog_through = ?,
@@ -180,18 +182,23 @@ def _write_next(
 ) -> None:
     """Write the lane's exact new next due moment."""
     if backlog_through is None:
-        due_ms = connection.execute(_NEXT_DUE, (channel_id, lowest)).fetchone()[0]
+        due_ms = _next_due(connection, channel_id, lowest, _HIGHEST)
         connection.execute(_LANE_NEXT, (due_ms, None, 0, channel_id))
         return
-    old = connection.execute(
-        _NEXT_DUE + " AND id <= ?", (channel_id, lowest, backlog_through)
-    ).fetchone()[0]
-    new = connection.execute(_NEXT_DUE, (channel_id, backlog_through)).fetchone()[0]
+    old = _next_due(connection, channel_id, lowest, backlog_through)
+    new = _next_due(connection, channel_id, backlog_through, _HIGHEST)
     if old is None:
         connection.execute(_LANE_NEXT, (new, None, 0, channel_id))
         return
     due_ms = max(old, backlog_due_ms) if new is None else min(max(old, backlog_due_ms), new)
     connection.execute(_LANE_NEXT, (due_ms, backlog_through, backlog_due_ms, channel_id))
+
+
+def _next_due(
+    connection: sqlite3.Connection, channel_id: str, above: str, through: str
+) -> int | None:
+    row = connection.execute(_NEXT_DUE, (channel_id, above, through)).fetchone()
+    return None if row is None else row[0]
 
 
 def release(

@@ -60,11 +60,11 @@ class ErrorBody(Struct):
     data: ErrorData | UnsetType = UNSET
 
 
-class ErrorReply(Struct):
+class ErrorReply(Struct, kw_only=True):
     """Every error of this dialect."""
 
-    error: ErrorBody
     status: bool = False
+    error: ErrorBody
 
 
 _encode = msgspec.json.Encoder().encode
@@ -82,6 +82,6 @@ def refuse(error: TocsinError) -> Refusal:
         data = ErrorData([ErrorItem("", error.message)])
     elif isinstance(error, Conflict):
         data = ErrorData([ErrorItem(error.field or "", error.message)])
-    body: Any = ErrorReply(ErrorBody(code, message, data))
+    body: Any = ErrorReply(error=ErrorBody(code, message, data))
     headers = tuple(pair for pair in error_headers(error) if pair[0] != b"allow")
     return Refusal(status, JSON, _encode(body), headers)

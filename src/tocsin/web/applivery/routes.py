@@ -96,7 +96,7 @@ async def _create(call: Call, data: Any, *, organization_level: bool) -> Notific
     except Invalid as error:
         raise _renamed(error) from None
     clear = _clear(call, organization_level)
-    return NotificationReply(views.notification(state, channels, clear=clear))
+    return NotificationReply(data=views.notification(state, channels, clear=clear))
 
 
 def _name(type: str, url: str) -> str:
@@ -147,7 +147,7 @@ async def _list(call: Call, *, organization_level: bool) -> PageReply:
     )
     clear = _clear(call, organization_level)
     items = [views.notification(state, channels, clear=clear) for state in states]
-    return PageReply(views.numbered(items, total, page=page, limit=limit))
+    return PageReply(data=views.numbered(items, total, page=page, limit=limit))
 
 
 async def _get(call: Call, id: str, *, organization_level: bool) -> NotificationReply:
@@ -165,7 +165,7 @@ async def _get(call: Call, id: str, *, organization_level: bool) -> Notification
         operation=level + "get",
     )
     clear = _clear(call, organization_level)
-    return NotificationReply(views.notification(state, channels, clear=clear))
+    return NotificationReply(data=views.notification(state, channels, clear=clear))
 
 
 @post(_A, opt={"operation": _APPLICATION + "create"}, status_code=200, responses=_WRITES)

@@ -43,11 +43,11 @@ class NotificationOut(Struct, rename="camel", kw_only=True):
     created_at: str
 
 
-class NotificationReply(Struct):
+class NotificationReply(Struct, kw_only=True):
     """One notification."""
 
-    data: NotificationOut
     status: bool = True
+    data: NotificationOut
 
 
 class PageOut(Struct, rename="camel", kw_only=True):
@@ -64,11 +64,11 @@ class PageOut(Struct, rename="camel", kw_only=True):
     next_page: int | None
 
 
-class PageReply(Struct):
+class PageReply(Struct, kw_only=True):
     """A page of notifications."""
 
-    data: PageOut
     status: bool = True
+    data: PageOut
 
 
 def notification(state: ChannelState, channels: Channels, *, clear: bool) -> NotificationOut:

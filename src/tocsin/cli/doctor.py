@@ -1,0 +1,4 @@
+"""`tocsin doctor`."""
+
+
+def doctor() -> None: ...

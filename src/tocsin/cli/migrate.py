@@ -1,0 +1,4 @@
+"""`tocsin migrate`."""
+
+
+def migrate() -> None: ...

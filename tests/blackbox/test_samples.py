@@ -1,0 +1,185 @@
+"""The samples of both documents, run as they stand: only host, ids, key and URL are filled in."""
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+import requests
+from tests.blackbox.receiver import Receipt, Receiver
+from tests.blackbox.server import Server, Tenant
+from tests.blackbox.test_publish import verify
+
+APPLIVERY_BODY = """{"type": "webhook", "events": {"buildCreated": true, "buildProcessed": true,
+"feedbackCreated": true, "certificateWillExpire": true}, "description": "string",
+"setup": {"webhook": {"url": "URL"}}}"""
+
+HOOKSTREAM_BODY = '{"name": "string", "channel_type": "webhook", "config": {"url": "URL"}}'
+
+FETCH = """
+const response = await fetch(process.env.TARGET, {
+  method: "POST",
+  headers: {
+    "Authorization": `Bearer ${process.env.KEY}`,
+    "Content-Type": "application/json"
+  },
+  body: JSON.stringify(JSON.parse(process.env.BODY))
+});
+const data = await response.json();
+console.log(JSON.stringify([response.status, data]));
+"""
+
+GO = """
+package main
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"strings"
+)
+
+func main() {
+	req, _ := http.NewRequest("POST", os.Getenv("TARGET"), strings.NewReader(os.Getenv("BODY")))
+	req.Header.Set("Authorization", "Bearer "+os.Getenv("KEY"))
+	req.Header.Set("Content-Type", "application/json")
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		panic(err)
+	}
+	defer resp.Body.Close()
+	body, _ := io.ReadAll(resp.Body)
+	fmt.Printf("[%d, %s]", resp.StatusCode, body)
+}
+"""
+
+Answer = tuple[int, Any]
+
+
+def tool(name: str) -> str:
+    """Where a program is; without it the test is skipped loudly, and fails in CI."""
+    found = shutil.which(name)
+    if found is None and os.environ.get("CI") == "true":
+        pytest.fail(f"{name} is not installed")
+    if found is None:
+        pytest.skip(f"{name} IS NOT INSTALLED: its samples are not tested")
+    return found
+
+
+def run(command: list[str], *, url: str, key: str, body: str) -> str:
+    environment = {"TARGET": url, "KEY": key, "BODY": body, "NO_PROXY": "*"}
+    done = subprocess.run(
+        command, env={**os.environ, **environment}, capture_output=True, text=True, timeout=90
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def by_curl(url: str, key: str, body: str, header: str = "Authorization: Bearer $KEY") -> Answer:
+    line = (
+        f'curl -X POST "$TARGET" -H "{header}" -H "Content-Type: application/json" -d "$BODY" '
+        "-s -w ' %{http_code}'"
+    )
+    tool("curl")
+    answer, _, status = run(["sh", "-c", line], url=url, key=key, body=body).rpartition(" ")
+    return int(status), json.loads(answer)
+
+
+def by_curl_and_api_key(url: str, key: str, body: str) -> Answer:
+    return by_curl(url, key, body, "X-API-Key: $KEY")
+
+
+def by_requests(url: str, key: str, body: str) -> Answer:
+    response = requests.post(
+        url, headers={"Authorization": f"Bearer {key}"}, json=json.loads(body), timeout=30
+    )
+    return response.status_code, response.json()
+
+
+def by_fetch(url: str, key: str, body: str) -> Answer:
+    command = [tool("node"), "--input-type=module", "-e", FETCH]
+    status, data = json.loads(run(command, url=url, key=key, body=body))
+    return status, data
+
+
+CLIENTS = (by_curl, by_curl_and_api_key, by_requests, by_fetch)
+
+
+@pytest.fixture
+def platform(service: Server, request: pytest.FixtureRequest) -> Tenant:
+    name = request.node.name.replace("_", "-").replace("[", "-").replace("]", "")
+    return service.tenant(name[:64], projects=["app"])
+
+
+def published(platform: Tenant, receiver: Receiver) -> tuple[Receipt, Any]:
+    event = platform.publish("build.created", {"build": 1}, project="app")
+    assert event["deliveries"] == 1, event
+    (receipt,) = receiver.wait(1)
+    return receipt, event
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+def test_applivery_sample(platform: Tenant, receiver: Receiver, client: Any) -> None:
+    project = platform.projects["app"]
+    path = f"/v1/organizations/{platform.organization}/apps/{project}/notifications"
+    body = APPLIVERY_BODY.replace("URL", receiver.url())
+    status, answer = client(platform.server.url + path, platform.key, body)
+    assert status == 200, answer
+    assert answer["status"] is True
+    data = answer["data"]
+    assert data["organization"] == platform.organization
+    assert data["application"] == project
+    assert data["type"] == "webhook"
+    assert data["description"] == "string"
+    assert data["config"]["webhook"]["url"] == receiver.url()
+    assert data["events"] == dict.fromkeys(
+        ("buildCreated", "buildProcessed", "feedbackCreated", "certificateWillExpire"), True
+    )
+    receipt, event = published(platform, receiver)
+    verify(receipt, data["config"]["webhook"]["token"])
+    sent = receipt.json()
+    assert (sent["action"], sent["id"], sent["data"]) == (
+        "build_created",
+        event["id"],
+        {"build": 1},
+    )
+    assert (sent["organization"], sent["application"]) == (platform.organization, project)
+
+
+def check_hookstream(
+    platform: Tenant, receiver: Receiver, status: int, answer: Mapping[str, Any]
+) -> None:
+    assert status == 201, answer
+    channel = answer["channel"]
+    assert channel["name"] == "string"
+    assert channel["channel_type"] == channel["type"] == "webhook"
+    assert json.loads(channel["config"]) == {"url": receiver.url()}
+    assert channel["enabled"] == 1
+    assert channel["env_id"] == platform.projects["app"]
+    assert channel["org_id"] == platform.organization
+    receipt, event = published(platform, receiver)
+    secret = platform.get(f"/channels/{channel['id']}/secret")["secret"]
+    verify(receipt, secret)
+    sent = receipt.json()
+    assert (sent["event"], sent["id"], sent["data"]) == ("build.created", event["id"], {"build": 1})
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+def test_hookstream_sample(platform: Tenant, receiver: Receiver, client: Any) -> None:
+    url = f"{platform.server.url}/v1/notification-channels"
+    body = HOOKSTREAM_BODY.replace("URL", receiver.url())
+    check_hookstream(platform, receiver, *client(url, platform.key, body))
+
+
+@pytest.mark.long
+def test_hookstream_sample_in_go(platform: Tenant, receiver: Receiver, tmp_path: Any) -> None:
+    source = tmp_path / "main.go"
+    source.write_text(GO)
+    body = HOOKSTREAM_BODY.replace("URL", receiver.url())
+    url = f"{platform.server.url}/v1/notification-channels"
+    said = run([tool("go"), "run", str(source)], url=url, key=platform.key, body=body)
+    check_hookstream(platform, receiver, *json.loads(said))

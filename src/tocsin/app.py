@@ -1,12 +1,17 @@
 """The one place where parts are built and wired; owns the order of start and stop."""
 
 import asyncio
+import gc
 import logging
+import os
+import signal
+import sys
 import threading
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from types import TracebackType
 
+import uvloop
 from pydantic import SecretStr
 
 from tocsin.channels import channel_types
@@ -15,19 +20,33 @@ from tocsin.config import ConfigError, Settings
 from tocsin.crypto.keyring import keep_secret, private_folder, read_secret
 from tocsin.crypto.sealing import BadMasterKey, Sealer, new_master_key, parse_master_keys
 from tocsin.crypto.tokens import new_operator_token
+from tocsin.domain.errors import Unavailable
 from tocsin.domain.ids import IdMaker
 from tocsin.domain.model import Channel, ChannelId
 from tocsin.engine.engine import UNSETTLED_MAX, Engine
+from tocsin.engine.janitor import Chore
 from tocsin.engine.journal import SendJournal
 from tocsin.engine.targets import Targets
 from tocsin.net.client import Client
 from tocsin.net.guard import Guard
 from tocsin.net.resolver import Resolver
+from tocsin.service.changes import Changes
+from tocsin.service.channels import Channels
+from tocsin.service.credentials import Credentials
+from tocsin.service.directory import Directory
+from tocsin.service.jobs import JobRunner
+from tocsin.service.keys import Keys
+from tocsin.service.log import Log
 from tocsin.service.publish import Publisher
 from tocsin.service.routing import Routing
+from tocsin.service.testing import Tester
+from tocsin.service.vault import Vault
+from tocsin.service.vetting import Vetting
 from tocsin.storage.control import master_keys
 from tocsin.storage.control.sending import channel_for_sending
 from tocsin.storage.sqlite import SqliteStore
+from tocsin.web.asgi import build
+from tocsin.web.server import HttpServer
 
 PING_SECONDS = 1.0
 STANDSTILL_SECONDS = 30.0
@@ -36,6 +55,9 @@ FLUSH_SECONDS = 10.0
 KEYS_SECONDS = 60.0
 KEYS_PER_STEP_MAX = 2_000
 CLOSE_SECONDS = 30.0
+
+SWITCH_SECONDS = 0.0005
+"""How long the writer thread waits for the interpreter beside a busy event loop."""
 
 _log = logging.getLogger("tocsin")
 
@@ -130,47 +152,106 @@ class App:
         journal.start()
         sealer = await self._sealer(store)
         self.operator_token, self.made_token = self._operator_token()
-        self._wire(stack, store, sealer, journal)
-        await self._start(stack, store)
+        self._wire(store, sealer, journal)
+        await self._start(stack, store, sealer)
 
-    def _wire(
-        self, stack: AsyncExitStack, store: SqliteStore, sealer: Sealer, journal: SendJournal
-    ) -> None:
-        settings = self.settings
-        new_id = _safe_ids(IdMaker(store.node, store.floor_ms), self.clock)
+    def _wire(self, store: SqliteStore, sealer: Sealer, journal: SendJournal) -> None:
+        settings, clock = self.settings, self.clock
+        new_id = _safe_ids(IdMaker(store.node, store.floor_ms), clock)
         types = channel_types()
+        guard = Guard(settings.allow_networks, https_only=settings.https_only)
         self.resolver = Resolver()
-        self.client = Client(
-            self.resolver, Guard(settings.allow_networks, https_only=settings.https_only)
-        )
+        self.client = Client(self.resolver, guard)
         self.routing = Routing(store)
+        changes = Changes(store=store, clock=clock, new_id=new_id, routing=self.routing)
+        self.runner = JobRunner(changes)
+        self.credentials = Credentials(
+            store=store, clock=clock, operator_tokens=self._operator_tokens()
+        )
 
         async def load(channel_id: ChannelId) -> Channel | None:
             return await store.read(lambda c: channel_for_sending(c, channel_id))
 
-        targets = Targets(load=load, type_of=types.get, sealer=sealer)
         self.engine = Engine(
             store=store,
-            targets=targets,
+            targets=Targets(load=load, type_of=types.get, sealer=sealer),
             client=self.client,
             journal=journal,
-            clock=self.clock,
+            clock=clock,
             in_flight_max=settings.in_flight_max,
             channel_in_flight_max=settings.channel_in_flight_max,
             changed=self.routing.invalidate,
             failed=self._failed,
+            chores=self._chores(store),
         )
         self.publisher = Publisher(
             store=store,
             routing=self.routing,
             dispatch=self.engine,
-            clock=self.clock,
+            clock=clock,
             new_id=new_id,
             idempotency_hours=settings.idempotency_hours,
         )
+        self.directory = Directory(changes=changes, runner=self.runner)
+        self.keys = Keys(changes=changes, directory=self.directory)
+        self.log = Log(changes=changes, directory=self.directory, dispatch=self.engine, plane=store)
+        self.channels = Channels(
+            changes=changes,
+            directory=self.directory,
+            vault=Vault(sealer, types),
+            vet=Vetting(guard, self.resolver),
+            dispatch=self.engine,
+            tester=Tester(changes=changes, dispatch=self.engine, plane=store),
+            channels_max=settings.channels_per_organization_max,
+        )
+        self.routing.on_invalidate += [
+            self.engine.forget,
+            self.credentials.forget,
+            self.directory.forget,
+        ]
 
-    async def _start(self, stack: AsyncExitStack, store: SqliteStore) -> None:
-        raise NotImplementedError
+    def _chores(self, store: SqliteStore) -> tuple[Chore, ...]:
+        async def ping() -> None:
+            try:
+                async with asyncio.timeout(STANDSTILL_SECONDS):
+                    await store.ping()
+            except TimeoutError:
+                self._failed(RuntimeError("the database has not answered for too long"))
+            else:
+                self.health.answered()
+
+        async def forget_keys() -> None:
+            before_ms = self.clock.wall_ms() - self.settings.idempotency_hours * 3_600_000
+            forgotten = KEYS_PER_STEP_MAX
+            while forgotten == KEYS_PER_STEP_MAX:
+                forgotten = await store.forget_keys(before_ms, KEYS_PER_STEP_MAX)
+
+        return (
+            Chore("asking the database", PING_SECONDS, ping),
+            Chore("running jobs", JOBS_SECONDS, self.runner.run_once),
+            Chore("noting uses of keys", FLUSH_SECONDS, self.credentials.flush),
+            Chore("forgetting idempotency keys", KEYS_SECONDS, forget_keys),
+        )
+
+    async def _start(self, stack: AsyncExitStack, store: SqliteStore, sealer: Sealer) -> None:
+        settings = self.settings
+        stack.push_async_callback(self._flush_uses)
+        await stack.enter_async_context(self.resolver)
+        await stack.enter_async_context(self.client)
+        await stack.enter_async_context(self.engine)
+        stack.push_async_callback(self.publisher.close)
+        await store.ping()
+        self.health.answered()
+        front = build(self, settings, cursor_key=sealer.derive("cursors"))
+        server = await stack.enter_async_context(HttpServer(front, settings))
+        host, port = server.address
+        self.url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+    async def _flush_uses(self) -> None:
+        try:
+            await self.credentials.flush(at_once=True)
+        except Unavailable:
+            _log.warning("the last uses of keys could not be noted")
 
     async def _sealer(self, store: SqliteStore) -> Sealer:
         """The master keys: from the setting, else from a file made at the first start."""
@@ -199,6 +280,12 @@ class App:
         await store.write(lambda c: master_keys.remember(c, sealer.fingerprints[0]))
         return sealer
 
+    def _operator_tokens(self) -> list[str]:
+        given = self.settings.operator_token
+        if given is None:
+            return [self.operator_token]
+        return [part.strip() for part in given.get_secret_value().split(",")]
+
     def _operator_token(self) -> tuple[str, bool]:
         given: SecretStr | None = self.settings.operator_token
         if given is not None:
@@ -215,3 +302,39 @@ def _safe_ids(maker: IdMaker, clock: Clock) -> Callable[[], str]:
             return maker.make(clock.wall_ms())
 
     return new_id
+
+
+def serve(settings: Settings, announce: Callable[[App], None]) -> int:
+    """Run the service until SIGTERM or SIGINT; returns the exit code.
+
+    0 after an orderly stop, 1 when a part has died. What keeps the service from starting is
+    raised, as `App` says.
+    """
+    # Long-lived objects stay out of every collection; events make few cycles.
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
+    sys.setswitchinterval(SWITCH_SECONDS)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(_serve(settings, announce))
+
+
+async def _serve(settings: Settings, announce: Callable[[App], None]) -> int:
+    app = App(settings)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, app.stop)
+    async with app:
+        announce(app)
+        try:
+            await app.wait()
+        except Exception:
+            # Closing may hang on what has died; the process ends all the same.
+            _end_anyway(CLOSE_SECONDS)
+            return 1
+    return 0
+
+
+def _end_anyway(seconds: float) -> None:
+    timer = threading.Timer(seconds, os._exit, (1,))
+    timer.daemon = True
+    timer.start()

@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterator
 
 import pytest
-
 from tests.web.fakes import Client, Fake, application, services
 
 

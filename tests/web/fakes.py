@@ -6,7 +6,7 @@ keys of every kind. What it does is as little as the edge needs to be seen at wo
 
 import builtins
 import json
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -301,9 +301,7 @@ class Channels:
             type=draft.type,
             settings=draft.settings,
             description=draft.description or None,
-            event_types=tuple(draft.event_types or ("*",))
-            if draft.event_types is UNSET
-            else tuple(draft.event_types or ()),
+            event_types=("*",) if draft.event_types is UNSET else tuple(draft.event_types or ()),
             project_id=sight.project_id if draft.project is UNSET else draft.project,
             organization_id=sight.organization_id,
         )
@@ -381,15 +379,18 @@ class Channels:
 
 
 class Publisher:
-    """Takes every event but those of type `unlucky.*` and, when `away`, none."""
+    """Takes every event, unless `failure` says otherwise."""
 
     def __init__(self) -> None:
         self.drafts: list[EventDraft | TocsinError] = []
         self.failure: TocsinError | None = None
+        self.before: Callable[[], Awaitable[None]] | None = None
 
     async def accept(
         self, caller: Caller, sight: Sight, drafts: Sequence[EventDraft | TocsinError]
     ) -> list[Accepted | TocsinError]:
+        if self.before is not None:
+            await self.before()
         self.drafts += drafts
         return [self._answer(draft) for draft in drafts]
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 from msgspec import UNSET
-
 from tests.web.fakes import ACME, BLOG, OPERATOR, RIVAL, SECRET, SHOP, Client, Fake
+
 from tocsin.domain.model import Format
 
 pytestmark = pytest.mark.anyio

@@ -1,7 +1,6 @@
 """Route, credential, rate, existence, permission, encoding, size, body: in this order, always."""
 
 import pytest
-
 from tests.web.fakes import BLOG, OPERATOR, SHOP, Answer, Client, Fake, application, services
 
 pytestmark = pytest.mark.anyio

@@ -7,8 +7,8 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-
 from tests.web.fakes import ACME, Fake, application, services
+
 from tocsin.web.server import Bounds, HttpServer
 
 pytestmark = pytest.mark.anyio
@@ -241,14 +241,12 @@ async def test_a_client_that_leaves_is_not_published_for() -> None:
 async def test_stopping_finishes_what_is_under_way() -> None:
     fake = services(port=0)
     entered, leave = asyncio.Event(), asyncio.Event()
-    accept = fake.publisher.accept
 
-    async def slow(*args: Any) -> Any:
+    async def slow() -> None:
         entered.set()
         await leave.wait()
-        return await accept(*args)
 
-    fake.publisher.accept = slow  # type: ignore[method-assign]
+    fake.publisher.before = slow
     async with serving(fake) as server, connected(server) as wire, connected(server) as idle:
         wire.writer.write(post())
         await entered.wait()

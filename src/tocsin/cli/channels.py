@@ -8,17 +8,19 @@ from cyclopts import App, Parameter
 from tocsin.cli import output
 from tocsin.cli.client import at
 from tocsin.cli.errors import FAILED, Misused
-from tocsin.cli.listing import Listed, print_list
-from tocsin.cli.server import Organization
+from tocsin.cli.listing import LISTED, Listed, print_list
+from tocsin.cli.server import ORGANIZATION, Organization
 
 app = App(
     name="channels",
-    help="""Channels: where events are delivered to. Without a command: list them.
+    help="""Channels: where events are delivered to.
+
+Without a command: list them.
 
 For example:
 
-    tocsin channels create ci --org acme --url-to https://ci.example.com/hook
-    tocsin channels create ci -o acme --url-to https://… --event-type 'build.*'
+    tocsin channels create ci --org acme --to https://ci.example.com/hook
+    tocsin channels create ci -o acme --to https://… --event-type 'build.*'
     tocsin channels test 64f0… --org acme
     tocsin channels secret 64f0… --org acme
     tocsin channels disable 64f0… --org acme
@@ -42,12 +44,12 @@ COLUMNS = {
 @app.command(name="list")
 def list_(
     *,
-    listed: Listed = Listed(),  # noqa: B008 - frozen
-    on: Organization = Organization(),  # noqa: B008 - frozen
+    listed: Listed = LISTED,
+    on: Organization = ORGANIZATION,
 ) -> None:
     """List channels."""
     api, org = on.place()
-    empty = f"no channels in {org} yet; `tocsin channels create NAME --url-to URL` makes one"
+    empty = f"no channels in {org} yet; `tocsin channels create NAME --to URL` makes one"
     path = at("organizations", org, "channels")
     print_list(api, path, listed, COLUMNS, json=on.json, empty=empty)
 
@@ -57,7 +59,7 @@ def create(
     name: str,
     /,
     *,
-    url_to: str | None = None,
+    to: str | None = None,
     type: str = "webhook",
     settings: str | None = None,
     project: Annotated[str | None, Parameter(name=("--project", "-p"))] = None,
@@ -65,7 +67,7 @@ def create(
     format: str | None = None,
     retry: str | None = None,
     more: str | None = None,
-    on: Organization = Organization(),  # noqa: B008 - frozen
+    on: Organization = ORGANIZATION,
 ) -> None:
     """Create a channel; a webhook's signing secret is printed with it.
 
@@ -73,7 +75,7 @@ def create(
     ----------
     name
         What it is called.
-    url_to
+    to
         Where a webhook goes; the short form of --settings '{"url": …}'
     type
         The channel type.
@@ -92,9 +94,9 @@ def create(
         Any other fields of the API, as a JSON object.
     """
     body: dict[str, Any] = {"name": name, "type": type, "settings": {}}
-    body["settings"] |= _object(settings, "--settings") | ({"url": url_to} if url_to else {})
+    body["settings"] |= _object(settings, "--settings") | ({"url": to} if to else {})
     if not body["settings"]:
-        raise Misused("where to?", "give --url-to URL, or --settings '{…}'")
+        raise Misused("where to?", "give --to URL, or --settings '{…}'")
     body |= {"project": project} if project else {}
     body |= {"event_types": list(event_type)} if event_type else {}
     body |= {"format": format} if format else {}
@@ -107,7 +109,7 @@ def create(
 
 
 @app.command
-def show(channel: str, /, *, on: Organization = Organization()) -> None:  # noqa: B008 - frozen
+def show(channel: str, /, *, on: Organization = ORGANIZATION) -> None:
     """Show one channel, secrets masked."""
     api, org = on.place()
     found = api.call("GET", at("organizations", org, "channels", channel))
@@ -120,7 +122,7 @@ def update(
     fields: str,
     /,
     *,
-    on: Organization = Organization(),  # noqa: B008 - frozen
+    on: Organization = ORGANIZATION,
 ) -> None:
     """Change a channel by a JSON object of the API's fields.
 
@@ -142,7 +144,7 @@ def enable(
     cancel_backlog: Annotated[
         bool, Parameter(negative="", help="Drop what has waited, instead of sending it.")
     ] = False,
-    on: Organization = Organization(),  # noqa: B008 - frozen
+    on: Organization = ORGANIZATION,
 ) -> None:
     """Enable a channel; what has waited for it is sent, oldest first."""
     api, org = on.place()
@@ -153,7 +155,7 @@ def enable(
 
 
 @app.command
-def disable(channel: str, /, *, on: Organization = Organization()) -> None:  # noqa: B008 - frozen
+def disable(channel: str, /, *, on: Organization = ORGANIZATION) -> None:
     """Disable a channel; events for it are kept waiting."""
     api, org = on.place()
     path = at("organizations", org, "channels", channel)
@@ -161,8 +163,8 @@ def disable(channel: str, /, *, on: Organization = Organization()) -> None:  # n
     output.done(f"{channel} is disabled; its deliveries wait", changed, json=on.json)
 
 
-@app.command
-def test(channel: str, /, *, on: Organization = Organization()) -> int:  # noqa: B008 - frozen
+@app.command(name="test")
+def send_test(channel: str, /, *, on: Organization = ORGANIZATION) -> int:
     """Send a test through a channel now; exits 1 if it did not arrive."""
     api, org = on.place()
     answer = api.call("POST", at("organizations", org, "channels", channel, "test"))
@@ -174,7 +176,7 @@ def test(channel: str, /, *, on: Organization = Organization()) -> int:  # noqa:
 
 
 @app.command
-def secret(channel: str, /, *, on: Organization = Organization()) -> None:  # noqa: B008 - frozen
+def secret(channel: str, /, *, on: Organization = ORGANIZATION) -> None:
     """Print a webhook's signing secret, for its receiver."""
     api, org = on.place()
     answer = api.call("GET", at("organizations", org, "channels", channel, "secret"))
@@ -182,7 +184,7 @@ def secret(channel: str, /, *, on: Organization = Organization()) -> None:  # no
 
 
 @app.command
-def delete(channel: str, /, *, on: Organization = Organization()) -> None:  # noqa: B008 - frozen
+def delete(channel: str, /, *, on: Organization = ORGANIZATION) -> None:
     """Delete a channel; what waits for it is cancelled."""
     api, org = on.place()
     api.call("DELETE", at("organizations", org, "channels", channel))

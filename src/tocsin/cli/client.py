@@ -20,7 +20,7 @@ Json = Any
 class Api:
     """One server with one credential. Every call raises `CommandFailed` for any other end."""
 
-    def __init__(self, url: str, token: str, *, token_header: str = "authorization") -> None:
+    def __init__(self, url: str, token: str, *, as_api_key: bool = False) -> None:
         self.url = url.rstrip("/")
         parts = urlsplit(self.url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -33,8 +33,7 @@ class Api:
             self._port = parts.port
         except ValueError:
             raise Misused(f"{url} has no usable port") from None
-        value = f"Bearer {token}" if token_header == "authorization" else token
-        self._headers = {token_header: value} if token else {}
+        self._headers = {"x-api-key": token} if as_api_key else {"authorization": f"Bearer {token}"}
 
     def call(
         self, method: str, path: str, body: Json = None, query: Mapping[str, Any] | None = None
@@ -53,13 +52,13 @@ class Api:
 
     def pages(self, path: str, query: Mapping[str, Any]) -> Iterator[Json]:
         """Every page of a list, as the server sends them."""
-        cursor = None
+        cursor = query.get("cursor")
         while True:
             page = self.call(
-                "GET", path, query={"limit": LIST_LIMIT_MAX} | {**query, "cursor": cursor}
+                "GET", path, query={**query, "limit": LIST_LIMIT_MAX, "cursor": cursor}
             )
             yield page
-            cursor = page.get("next_cursor")
+            cursor = page["next_cursor"]
             if cursor is None:
                 return
 

@@ -5,14 +5,14 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from tocsin.cli.output import print_json, print_table
-from tocsin.cli.settings import Flags, settings_of
+from tocsin.cli.settings import NO_FLAGS, Flags, settings_of
 from tocsin.config import Settings, shown
 
 
 def config(
     *,
     json: Annotated[bool, Parameter(negative="", help="print JSON")] = False,
-    flags: Flags = Flags(),  # type: ignore[valid-type]  # noqa: B008 - frozen
+    flags: Flags = NO_FLAGS,
 ) -> None:
     """Show the effective settings, secrets masked.
 

@@ -7,8 +7,8 @@ from cyclopts import App, Parameter
 from tocsin.cli import output
 from tocsin.cli.client import at
 from tocsin.cli.errors import FAILED, CommandFailed, Misused
-from tocsin.cli.listing import Listed, print_list
-from tocsin.cli.server import Organization
+from tocsin.cli.listing import LISTED, Listed, print_list
+from tocsin.cli.server import ORGANIZATION, Organization
 
 app = App(
     name="deliveries",
@@ -60,8 +60,8 @@ def list_(
     event_type: Annotated[str | None, Parameter(help="Only of this event type.")] = None,
     after: Annotated[str | None, Parameter(help="Created at or after this time.")] = None,
     before: Annotated[str | None, Parameter(help="Created before this time.")] = None,
-    listed: Listed = Listed(),  # noqa: B008 - frozen
-    on: Organization = Organization(),  # noqa: B008 - frozen
+    listed: Listed = LISTED,
+    on: Organization = ORGANIZATION,
 ) -> None:
     """List deliveries, newest first."""
     api, org = on.place()
@@ -83,7 +83,7 @@ def show(
     delivery: str,
     /,
     *,
-    on: Organization = Organization(),  # noqa: B008 - frozen
+    on: Organization = ORGANIZATION,
 ) -> None:
     """Show one delivery with every attempt."""
     api, org = on.place()
@@ -98,7 +98,7 @@ def show(
 
 def retry(
     *delivery: str,
-    on: Organization = Organization(),  # noqa: B008 - frozen
+    on: Organization = ORGANIZATION,
 ) -> int:
     """Send finished deliveries once more, now.
 

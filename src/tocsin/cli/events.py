@@ -6,12 +6,14 @@ from cyclopts import App, Parameter
 
 from tocsin.cli import output
 from tocsin.cli.client import at
-from tocsin.cli.listing import Listed, print_list
-from tocsin.cli.server import Organization
+from tocsin.cli.listing import LISTED, Listed, print_list
+from tocsin.cli.server import ORGANIZATION, Organization
 
 app = App(
     name="events",
-    help="""Events: what was published. Without a command: list them.
+    help="""Events: what was published.
+
+Without a command: list them.
 
 For example:
 
@@ -47,8 +49,8 @@ def list_(
     project: Annotated[str | None, Parameter(name=("--project", "-p"), help="Only of it.")] = None,
     after: Annotated[str | None, Parameter(help="Created at or after this time.")] = None,
     before: Annotated[str | None, Parameter(help="Created before this time.")] = None,
-    listed: Listed = Listed(),  # noqa: B008 - frozen
-    on: Organization = Organization(),  # noqa: B008 - frozen
+    listed: Listed = LISTED,
+    on: Organization = ORGANIZATION,
 ) -> None:
     """List events, newest first."""
     api, org = on.place()
@@ -63,7 +65,7 @@ def show(
     event: str,
     /,
     *,
-    on: Organization = Organization(),  # noqa: B008 - frozen
+    on: Organization = ORGANIZATION,
 ) -> None:
     """Show one event with its data and its deliveries."""
     api, org = on.place()

@@ -6,12 +6,14 @@ from cyclopts import App, Parameter
 
 from tocsin.cli import output
 from tocsin.cli.client import at
-from tocsin.cli.listing import Listed, print_list
-from tocsin.cli.server import Organization
+from tocsin.cli.listing import LISTED, Listed, print_list
+from tocsin.cli.server import ORGANIZATION, Organization
 
 app = App(
     name="keys",
-    help="""Keys: the credentials of an organization. Without a command: list them.
+    help="""Keys: the credentials of an organization.
+
+Without a command: list them.
 
 For example:
 
@@ -38,8 +40,8 @@ COLUMNS = {
 @app.command(name="list")
 def list_(
     *,
-    listed: Listed = Listed(),  # noqa: B008 - frozen
-    on: Organization = Organization(),  # noqa: B008 - frozen
+    listed: Listed = LISTED,
+    on: Organization = ORGANIZATION,
 ) -> None:
     """List keys; tokens are never shown again."""
     api, org = on.place()
@@ -56,7 +58,7 @@ def create(
     permission: Annotated[tuple[str, ...], Parameter(negative="")] = (),
     project: Annotated[str | None, Parameter(name=("--project", "-p"))] = None,
     expires_at: str | None = None,
-    on: Organization = Organization(),  # noqa: B008 - frozen
+    on: Organization = ORGANIZATION,
 ) -> None:
     """Create a key and print its token, this once.
 
@@ -91,7 +93,7 @@ def delete(
     key: str,
     /,
     *,
-    on: Organization = Organization(),  # noqa: B008 - frozen
+    on: Organization = ORGANIZATION,
 ) -> None:
     """Revoke a key by its id, at once."""
     api, org = on.place()

@@ -54,7 +54,8 @@ def listen(
     fail_first
         Answer 500 to the first so many arrivals.
     count
-        End after so many arrivals; 0 goes on until Ctrl-C. The exit code is 1 if one did not verify.
+        End after so many arrivals, with exit code 1 if one did not verify; 0
+        goes on until Ctrl-C.
     json
         Print one JSON object a line.
     """
@@ -76,9 +77,10 @@ async def _listen(
     def told(arrival: Arrival) -> None:
         nonlocal refused
         refused += arrival.verified is False
-        print(output.as_json(as_object(arrival), indent=None), flush=True) if json else show(
-            arrival
-        )
+        if json:
+            print(output.as_json(as_object(arrival), indent=None), flush=True)
+        else:
+            show(arrival)
         if arrival.number == count:
             asyncio.get_running_loop().call_later(0.05, done.set)
 

@@ -34,6 +34,9 @@ class Listed:
     ] = False
 
 
+LISTED = Listed()
+
+
 def print_list(
     api: Api,
     path: str,

@@ -7,12 +7,14 @@ from cyclopts import App, Parameter
 from tocsin.cli import output
 from tocsin.cli.client import at
 from tocsin.cli.errors import Misused
-from tocsin.cli.listing import Listed, print_list
-from tocsin.cli.server import Server
+from tocsin.cli.listing import LISTED, Listed, print_list
+from tocsin.cli.server import SERVER, Server
 
 app = App(
     name="orgs",
-    help="""Organizations: the tenants. Without a command: list them.
+    help="""Organizations: the tenants.
+
+Without a command: list them.
 
 For example:
 
@@ -29,8 +31,8 @@ COLUMNS = {"id": "id", "slug": "slug", "name": "name", "created_at": "created"}
 @app.command(name="list")
 def list_(
     *,
-    listed: Listed = Listed(),  # noqa: B008 - frozen
-    on: Server = Server(),  # noqa: B008 - frozen
+    listed: Listed = LISTED,
+    on: Server = SERVER,
 ) -> None:
     """List organizations."""
     empty = "no organizations yet; `tocsin orgs create NAME` makes one"
@@ -43,7 +45,7 @@ def create(
     /,
     *,
     slug: Annotated[str | None, Parameter(help="Its name in URLs; made from NAME else.")] = None,
-    on: Server = Server(),  # noqa: B008 - frozen
+    on: Server = SERVER,
 ) -> None:
     """Create an organization."""
     body = {"name": name} | ({"slug": slug} if slug is not None else {})
@@ -58,7 +60,7 @@ def show(
     org: str,
     /,
     *,
-    on: Server = Server(),  # noqa: B008 - frozen
+    on: Server = SERVER,
 ) -> None:
     """Show one organization, by slug or id."""
     output.print_object(on.api().call("GET", at("organizations", org)), json=on.json)
@@ -70,14 +72,12 @@ def delete(
     /,
     *,
     yes: Annotated[bool, Parameter(negative="", help="Really; there is no way back.")] = False,
-    on: Server = Server(),  # noqa: B008 - frozen
+    on: Server = SERVER,
 ) -> None:
     """Delete an organization with everything in it."""
     if not yes:
-        raise Misused(
-            f"this deletes {org}, its channels, keys and history, for good",
-            "add --yes if you mean it",
-        )
+        loss = f"this deletes {org}, its channels, keys and history, for good"
+        raise Misused(loss, "add --yes if you mean it")
     api = on.api()
     slug = api.call("GET", at("organizations", org))["slug"]
     job = api.call("DELETE", at("organizations", org), query={"confirm": slug})

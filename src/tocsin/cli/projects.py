@@ -7,8 +7,8 @@ from cyclopts import App, Parameter
 from tocsin.cli import output
 from tocsin.cli.client import at
 from tocsin.cli.errors import Misused
-from tocsin.cli.listing import Listed, print_list
-from tocsin.cli.server import Organization
+from tocsin.cli.listing import LISTED, Listed, print_list
+from tocsin.cli.server import ORGANIZATION, Organization
 
 app = App(
     name="projects",
@@ -30,8 +30,8 @@ COLUMNS = {"id": "id", "slug": "slug", "name": "name", "created_at": "created"}
 @app.command(name="list")
 def list_(
     *,
-    listed: Listed = Listed(),  # noqa: B008 - frozen
-    on: Organization = Organization(),  # noqa: B008 - frozen
+    listed: Listed = LISTED,
+    on: Organization = ORGANIZATION,
 ) -> None:
     """List projects."""
     api, org = on.place()
@@ -46,7 +46,7 @@ def create(
     /,
     *,
     slug: Annotated[str | None, Parameter(help="Its name in URLs; made from NAME else.")] = None,
-    on: Organization = Organization(),  # noqa: B008 - frozen
+    on: Organization = ORGANIZATION,
 ) -> None:
     """Create a project."""
     api, org = on.place()
@@ -60,7 +60,7 @@ def show(
     project: str,
     /,
     *,
-    on: Organization = Organization(),  # noqa: B008 - frozen
+    on: Organization = ORGANIZATION,
 ) -> None:
     """Show one project, by slug or id."""
     api, org = on.place()
@@ -74,7 +74,7 @@ def delete(
     /,
     *,
     yes: Annotated[bool, Parameter(negative="", help="Really; there is no way back.")] = False,
-    on: Organization = Organization(),  # noqa: B008 - frozen
+    on: Organization = ORGANIZATION,
 ) -> None:
     """Delete a project and its channels; its history stays until retention."""
     if not yes:

@@ -10,7 +10,7 @@ from cyclopts import Parameter
 from tocsin.cli import output
 from tocsin.cli.client import at
 from tocsin.cli.errors import CommandFailed, Misused
-from tocsin.cli.server import Organization
+from tocsin.cli.server import ORGANIZATION, Organization
 
 UNMATCHED = {
     "no_channel": "there is no channel where it could go",
@@ -31,7 +31,7 @@ def publish(
     text: str | None = None,
     severity: Literal["info", "warning", "error", "critical"] | None = None,
     link: str | None = None,
-    on: Organization = Organization(),  # noqa: B008 - frozen
+    on: Organization = ORGANIZATION,
 ) -> None:
     """Publish an event; it is stored when this ends with 0.
 

@@ -59,10 +59,10 @@ class Secrets:
         """Which header proves the request, of those this receiver can check."""
         proofs = {}
         if self.standard:
-            triple = [headers.get(f"webhook-{part}", "") for part in ("id", "timestamp")]
+            id, timestamp = headers.get("webhook-id", ""), headers.get("webhook-timestamp", "")
             signatures = headers.get("webhook-signature", "")
             proofs["webhook-signature"] = any(
-                verify(one, *triple, signatures, body, now_s) for one in self.standard
+                verify(one, id, timestamp, signatures, body, now_s) for one in self.standard
             )
         if self.hookstream:
             given = headers.get("x-hookstream-signature", "").encode()

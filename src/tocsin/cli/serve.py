@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from tocsin.cli.errors import CommandFailed, Misused
 from tocsin.cli.server import TOKEN_FILE, URL_FILE
-from tocsin.cli.settings import Flags, settings_of
+from tocsin.cli.settings import NO_FLAGS, Flags, settings_of
 
 if TYPE_CHECKING:
     from tocsin.app import App
@@ -24,7 +24,7 @@ START_HINTS = {
 }
 
 
-def serve(*, flags: Flags = Flags()) -> int:  # type: ignore[valid-type]  # noqa: B008 - frozen
+def serve(*, flags: Flags = NO_FLAGS) -> int:
     """Run the service: API and delivery in one process, until Ctrl-C or SIGTERM.
 
     Everything is kept in the data directory, made on the first start: the

@@ -57,10 +57,8 @@ class Server:
         if token is None and url.rstrip("/") == local_url:
             token = _read(folder / TOKEN_FILE)
         if token is None:
-            raise Misused(
-                f"no token for {url}",
-                "say --token, or set TOCSIN_TOKEN, to a key or operator token",
-            )
+            hint = "say --token, or set TOCSIN_TOKEN, to a key or the operator token"
+            raise Misused(f"no token for {url}", hint)
         return Api(url, token)
 
 
@@ -83,6 +81,11 @@ class Organization(Server):
         """The way to the server, and the organization's id or slug."""
         api = self.api()
         return api, self.org or only_organization(api)
+
+
+SERVER = Server()
+ORGANIZATION = Organization()
+"""What a command speaks to when nothing is said; both are frozen."""
 
 
 def only_organization(api: Api) -> str:

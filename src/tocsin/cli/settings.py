@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import field, make_dataclass
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Group, Parameter
 
@@ -28,15 +28,22 @@ def _flag(name: str) -> tuple[str, Any, Any]:
     return name, Annotated[kind, parameter], field(default=None, repr=name not in SECRET_SETTINGS)
 
 
-Flags = make_dataclass(
-    "Flags",
-    [_flag(name) for name in Settings.model_fields],
-    frozen=True,
-    # Without it cyclopts takes the class for a built-in one.
-    namespace={"__module__": __name__},
-)
-Parameter(name="*")(Flags)
-"""One optional flag a setting, as text: the settings themselves check it."""
+if TYPE_CHECKING:
+
+    class Flags:
+        """One optional flag a setting, as text: the settings themselves check it."""
+
+else:
+    Flags = make_dataclass(
+        "Flags",
+        [_flag(name) for name in Settings.model_fields],
+        frozen=True,
+        # Without it cyclopts takes the class for a built-in one.
+        namespace={"__module__": __name__},
+    )
+    Parameter(name="*")(Flags)
+
+NO_FLAGS = Flags()
 
 
 def settings_of(flags: object | None = None) -> Settings:

@@ -123,6 +123,7 @@ class BoundedHttp(HttpToolsProtocol):
     _waiting_for = "head"
     _address = ""
     _begun = False
+    _completed = False
     _head_bytes = 0
     _fields = 0
     _refused = False
@@ -150,12 +151,14 @@ class BoundedHttp(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         within_head = self._begun
+        self._completed = False
         self._linger.unread = True  # type: ignore[union-attr]
         super().data_received(data)
         if self._refused:
             return
         if self._begun:
-            if within_head or len(data) <= HEAD_BYTES_MAX:
+            if within_head or not self._completed:
+                # Else a part of these bytes, nobody knows which, is another request's.
                 self._head_bytes += len(data)
             if self._head_bytes > HEAD_BYTES_MAX:
                 self._refuse(431)
@@ -203,6 +206,7 @@ class BoundedHttp(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """The request is whole."""
+        self._completed = True
         if not self._refused:
             # Also when the reply came first: what follows is not this request's any more.
             self.cycle.more_body = False

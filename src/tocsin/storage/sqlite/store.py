@@ -172,6 +172,10 @@ class SqliteStore:
                 return wrong
             above = further
 
+    async def ping(self) -> None:
+        """Return when the writer has answered; raises Unavailable."""
+        await self._writer.submit(Direct(lambda writer: writer.connection.execute("SELECT 1")))
+
     async def forget_keys(self, before_ms: int, limit: int) -> int:
         """Delete up to `limit` idempotency keys made before a moment; returns how many."""
 

@@ -1,4 +1,4 @@
-"""The first schema: all tables of both planes, and the reasons are in `storage/tables.py`."""
+"""The first schema: all tables of both planes. Why they are so stands in `storage/tables.py`."""
 
 from collections.abc import Sequence
 

@@ -1,0 +1,1 @@
+"""How fast Tocsin is, in the same run as a bare loop of POSTs that stores nothing."""

@@ -1,0 +1,462 @@
+"""Nothing crosses the border of an organization, nor of a project: every function of the control
+plane that takes a sight is called with somebody else's ids, on both databases."""
+
+import inspect
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from msgspec import Struct
+from msgspec.structs import replace
+from sqlalchemy import Connection
+from tests.storage.control.databases import Database
+
+from tocsin.domain.errors import NotFound
+from tocsin.domain.model import (
+    AuditEntry,
+    Breaker,
+    Channel,
+    ChannelId,
+    Condition,
+    Delivery,
+    DeliveryId,
+    Event,
+    EventId,
+    Format,
+    JobId,
+    Key,
+    KeyId,
+    Organization,
+    OrganizationId,
+    Project,
+    ProjectId,
+    RateLimit,
+    Role,
+)
+from tocsin.storage.control import (
+    audit,
+    channels,
+    deliveries,
+    events,
+    jobs,
+    keys,
+    lanes,
+    organizations,
+    projects,
+    work,
+)
+from tocsin.storage.migrations import migrate
+from tocsin.storage.tables import metadata
+
+pytestmark = pytest.mark.anyio
+
+MODULES = (audit, channels, deliveries, events, jobs, keys, lanes, organizations, projects)
+
+
+class Sight(Struct, frozen=True):
+    organization_id: OrganizationId
+    project_id: ProjectId | None = None
+
+
+def id_of(letter: str, number: int) -> str:
+    return letter * 20 + f"{number:04x}"
+
+
+class World:
+    """One organization with one of everything."""
+
+    def __init__(self, letter: str) -> None:
+        self.letter = letter
+        self.organization_id = OrganizationId(id_of(letter, 1))
+        self.project_id = ProjectId(id_of(letter, 2))
+        self.key_id = KeyId(id_of(letter, 3))
+        self.channel_id = ChannelId(id_of(letter, 4))
+        self.event_id = EventId(id_of(letter, 5))
+        self.delivery_id = DeliveryId(id_of(letter, 6))
+        self.job_id = JobId(id_of(letter, 7))
+        self.audit_id = id_of(letter, 8)
+        self.sight = Sight(self.organization_id)
+
+    def channel(self) -> Channel:
+        return Channel(
+            id=self.channel_id,
+            organization_id=self.organization_id,
+            project_id=self.project_id,
+            type="webhook",
+            name="hook",
+            description=None,
+            event_types=("a.*",),
+            filter=(Condition("a", "eq", True),),
+            format=Format.TOCSIN,
+            schedule=("5s",),
+            timeout_seconds=2.5,
+            rate_limit=RateLimit(1, 2),
+            max_in_flight=3,
+            ordered=False,
+            breaker=Breaker(4, 5),
+            enabled=True,
+            disabled_reason=None,
+            sealed=b"sealed",
+            version=1,
+            created_at=1,
+            updated_at=2,
+        )
+
+    def make(self, connection: Connection) -> None:
+        sight = self.sight
+        organizations.create(
+            connection,
+            Organization(
+                id=self.organization_id,
+                name=self.letter,
+                slug=self.letter,
+                created_at=1,
+                updated_at=1,
+            ),
+        )
+        projects.create(connection, sight, self.project())
+        keys.create(connection, sight, self.key(), token_hash=self.letter)
+        channels.create(connection, sight, self.channel())
+        lanes.create(connection, sight, self.channel_id, version=1, enabled=True)
+        deliveries.insert_test(
+            connection,
+            sight,
+            self.event(),
+            delivery_id=self.delivery_id,
+            channel_id=self.channel_id,
+            node=1,
+            due_ms=1,
+        )
+        row = {
+            "delivery_id": self.delivery_id,
+            "claim": 1,
+            "organization_id": self.organization_id,
+            "number": 1,
+            "started_at": 1,
+            "duration_ms": 1,
+            "outcome": "delivered",
+            "superseded": False,
+            "response_body": "secret",
+        }
+        connection.execute(sa.insert(metadata.tables["attempts"]).values(row))
+        jobs.create(
+            connection,
+            sight,
+            id=self.job_id,
+            kind=work.CANCEL_BACKLOG,
+            channel_id=self.channel_id,
+            internal=False,
+            arguments={"through": "f"},
+            now_ms=1,
+        )
+        audit.record(connection, sight, self.entry())
+
+    def project(self) -> Project:
+        return Project(
+            id=self.project_id,
+            organization_id=self.organization_id,
+            name="App",
+            slug="app",
+            created_at=1,
+            updated_at=1,
+        )
+
+    def key(self) -> Key:
+        return Key(
+            id=self.key_id,
+            organization_id=self.organization_id,
+            project_id=self.project_id,
+            name="k",
+            role=Role.VIEWER,
+            permissions=("a.b",),
+            scopes=None,
+            token_prefix="toc_",
+            expires_at=None,
+            last_used_at=None,
+            request_count=0,
+            created_at=1,
+        )
+
+    def event(self) -> Event:
+        return Event(
+            id=self.event_id,
+            organization_id=self.organization_id,
+            project_id=self.project_id,
+            type="tocsin.test",
+            data=b"{}",
+            occurred_at=1,
+            created_at=1,
+        )
+
+    def entry(self) -> AuditEntry:
+        return AuditEntry(
+            id=self.audit_id,
+            organization_id=self.organization_id,
+            at=1,
+            actor_kind="key",
+            actor_id=None,
+            actor_name="k",
+            dialect="native",
+            address=None,
+            action="channel.create",
+            target_kind="channel",
+            target_id=self.channel_id,
+            changes={"name": "x"},
+        )
+
+    def task(self) -> jobs.Task:
+        return jobs.Task(
+            id=self.job_id,
+            organization_id=self.organization_id,
+            kind=work.CANCEL_BACKLOG,
+            channel_id=self.channel_id,
+            arguments={"through": "f" * 24},
+            position="",
+            created_at=1,
+        )
+
+
+A, B = World("a"), World("b")
+NOW = deliveries.Now(storage_ms=10, wall_ms=10, nodes=(1,))
+PAGE: dict[str, Any] = {"limit": 50, "below": None}
+NUMBERED: dict[str, Any] = {"sort": "updatedAt", "descending": False, "offset": 0, "limit": 10}
+
+
+def delivery_of(connection: Connection, world: World) -> Delivery:
+    return deliveries.get(connection, world.sight, NOW, world.delivery_id)
+
+
+# Each calls one function with the sight of somebody and the ids of A. `HIDES` are the answers that
+# mean "there is no such thing"; None of them may change anything of A.
+Call = Callable[[Connection, Sight], Any]
+BORDERS: dict[str, Call] = {
+    "audit.walk": lambda c, s: audit.walk(c, s, **PAGE).items,
+    "channels.get": lambda c, s: channels.get(c, s, A.channel_id),
+    "channels.walk": lambda c, s: channels.walk(c, s, **PAGE).items,
+    "channels.page": lambda c, s: channels.page(c, s, **NUMBERED)[0],
+    "channels.count": lambda c, s: channels.count(c, s),
+    "channels.replace": lambda c, s: channels.replace(
+        c, s, replace(A.channel(), name="taken", version=9), expected_version=1
+    ),
+    "channels.delete": lambda c, s: channels.delete(c, s, A.channel_id, now_ms=5),
+    "deliveries.walk": lambda c, s: deliveries.walk(c, s, NOW, **PAGE).items,
+    "deliveries.walk by channel": lambda c, s: (
+        deliveries.walk(c, s, NOW, channel_id=A.channel_id, **PAGE).items
+    ),
+    "deliveries.of_event": lambda c, s: deliveries.of_event(c, s, NOW, A.event_id, limit=9),
+    "deliveries.get": lambda c, s: deliveries.get(c, s, NOW, A.delivery_id),
+    "deliveries.attempts_of": lambda c, s: [
+        attempt
+        for attempt in deliveries.attempts_of(c, s, delivery_of(c, A), limit=9)
+        if attempt.response_body is not None
+    ],
+    "deliveries.reopen": lambda c, s: deliveries.reopen(c, s, NOW, A.delivery_id),
+    "events.walk": lambda c, s: events.walk(c, s, **PAGE).items,
+    "events.get": lambda c, s: events.get(c, s, A.event_id),
+    "events.exists": lambda c, s: events.exists(c, s, A.event_id),
+    "jobs.walk": lambda c, s: jobs.walk(c, s, **PAGE).items,
+    "jobs.get": lambda c, s: jobs.get(c, s, A.job_id),
+    "jobs.cancel": lambda c, s: jobs.cancel(c, s, A.job_id, now_ms=5),
+    "jobs.task": lambda c, s: jobs.task(c, s, A.job_id),
+    "jobs.advance": lambda c, s: jobs.advance(c, s, A.task(), position="x", rows=1, finished_at=5),
+    "jobs.fail": lambda c, s: jobs.fail(c, s, A.job_id, now_ms=5),
+    "keys.get": lambda c, s: keys.get(c, s, A.key_id),
+    "keys.walk": lambda c, s: keys.walk(c, s, **PAGE).items,
+    "keys.count": lambda c, s: keys.count(c, s),
+    "keys.revoke": lambda c, s: keys.revoke(c, s, A.key_id, now_ms=5),
+    "lanes.change": lambda c, s: lanes.change(c, s, A.channel_id, version=9, reset=True),
+    "lanes.park": lambda c, s: lanes.park(c, s, A.channel_id, version=9),
+    "lanes.open": lambda c, s: lanes.open(c, s, A.channel_id, version=9, backlog_through="f"),
+    "lanes.cancel_backlog": lambda c, s: lanes.cancel_backlog(c, s, A.channel_id, through=None),
+    "lanes.backlog_cancelled": lambda c, s: lanes.backlog_cancelled(
+        c, s, A.channel_id, through="f"
+    ),
+    "lanes.close": lambda c, s: lanes.close(c, s, [A.channel_id]),
+    "organizations.get": lambda c, s: organizations.get(c, s).id == A.organization_id,
+    "organizations.touch": lambda c, s: organizations.touch(c, s),
+    "organizations.version": lambda c, s: organizations.version(c, s),
+    "organizations.update": lambda c, s: organizations.update(
+        c, s, name="taken", slug="taken", now_ms=5
+    ),
+    "organizations.delete": lambda c, s: organizations.delete(c, s, now_ms=5),
+    "projects.find": lambda c, s: projects.find(c, s, id=A.project_id),
+    "projects.get": lambda c, s: projects.get(c, s, A.project_id),
+    "projects.walk": lambda c, s: projects.walk(c, s, **PAGE).items,
+    "projects.count": lambda c, s: projects.count(c, s),
+    "projects.free_slug": lambda c, s: (
+        None if projects.free_slug(c, s, ["app"]) else "taken here too"
+    ),
+    "projects.update": lambda c, s: projects.update(
+        c, s, A.project_id, name="taken", slug="taken", now_ms=5
+    ),
+    "projects.delete": lambda c, s: projects.delete(c, s, A.project_id, now_ms=5),
+}
+INSERTS = {
+    "audit.record",
+    "channels.create",
+    "deliveries.insert_test",
+    "events.insert",
+    "jobs.create",
+    "keys.create",
+    "lanes.create",
+    "projects.create",
+}
+"""They write the organization in sight into their row, whatever the value says; tested below."""
+
+WHOLE = {"projects.count", "keys.count", "channels.count", "projects.free_slug"}
+"""They answer for the whole organization, whatever project is in sight: quotas and slugs do."""
+
+
+def functions_with_a_sight() -> set[str]:
+    def named(module: ModuleType) -> set[str]:
+        short = module.__name__.rpartition(".")[2]
+        return {
+            f"{short}.{name}"
+            for name, function in inspect.getmembers(module, inspect.isfunction)
+            if function.__module__ == module.__name__
+            and not name.startswith("_")
+            and "sight" in inspect.signature(function).parameters
+        }
+
+    return set().union(*map(named, MODULES))
+
+
+def test_every_function_that_takes_a_sight_is_listed_here() -> None:
+    listed = {name.partition(" ")[0] for name in BORDERS} | INSERTS
+    assert functions_with_a_sight() == listed
+
+
+def test_the_sight_comes_right_after_the_connection() -> None:
+    for name in functions_with_a_sight():
+        module, _, function = name.partition(".")
+        by_name = {m.__name__.rpartition(".")[2]: m for m in MODULES}
+        parameters = list(inspect.signature(getattr(by_name[module], function)).parameters)
+        assert parameters[:2] == ["connection", "sight"], name
+
+
+@pytest.fixture
+async def filled(database: Database) -> Database:
+    """Everything of A; of a third organization only itself."""
+
+    def fill(connection: Connection) -> None:
+        migrate(connection)
+        A.make(connection)
+        organizations.create(
+            connection,
+            Organization(id=B.organization_id, name="b", slug="b", created_at=1, updated_at=1),
+        )
+
+    await database.run(fill)
+    return database
+
+
+def everything(connection: Connection) -> list[Any]:
+    """All rows of all tables that belong to A."""
+    found: list[Any] = []
+    for table in metadata.sorted_tables:
+        column = "id" if table.name == "organizations" else "organization_id"
+        if column in table.c:
+            rows = connection.execute(sa.select(table).where(table.c[column] == A.organization_id))
+            found += [(table.name, *row) for row in rows]
+    return found
+
+
+def hidden(answer: Any) -> bool:
+    return answer is None or answer is False or answer == [] or answer == 0
+
+
+async def check(database: Database, sight: Sight, name: str) -> None:
+    before = await database.run(everything)
+    assert len(before) >= 9
+
+    def call(connection: Connection) -> Any:
+        try:
+            return BORDERS[name](connection, sight)
+        except NotFound:
+            return None
+
+    answer = await database.run(call)
+    if sight.organization_id != B.organization_id or name not in (
+        "organizations.touch",
+        "organizations.version",
+    ):
+        assert hidden(answer), name
+    assert await database.run(everything) == before
+
+
+async def test_another_organization_sees_and_changes_nothing(filled: Database) -> None:
+    for name in BORDERS:
+        await check(filled, B.sight, name)
+
+
+async def test_another_project_sees_and_changes_nothing(filled: Database) -> None:
+    elsewhere = Sight(A.organization_id, ProjectId("0" * 24))
+    for name in BORDERS:
+        if name.startswith(("organizations.", "lanes.")) or name in WHOLE:
+            continue  # of the organization; the channel of a lane has been looked up before
+        if name in ("jobs.task", "jobs.advance", "jobs.fail", "events.exists"):
+            continue  # of a job or a delivery that has been looked up before
+        await check(filled, elsewhere, name)
+
+
+async def test_the_owner_sees_all_of_it(filled: Database) -> None:
+    """Else the two tests above would prove nothing."""
+    seen = [n for n in BORDERS if n.endswith((".get", ".walk", ".find", ".exists", ".page"))]
+    for name in [*seen, "deliveries.attempts_of", "deliveries.of_event", "jobs.task"]:
+        for sight in (A.sight, Sight(A.organization_id, A.project_id)):
+            if name == "audit.walk" and sight.project_id is not None:
+                continue
+            answer = await filled.run(lambda c, n=name, s=sight: BORDERS[n](c, s))  # type: ignore[misc]
+            assert not hidden(answer), name
+
+
+async def test_inserts_belong_to_the_organization_in_sight(filled: Database) -> None:
+    """A value that says otherwise changes nothing."""
+
+    def work(connection: Connection) -> None:
+        World("c").make(connection)
+        stray = World("d")
+        sight = Sight(OrganizationId(id_of("c", 1)))
+        projects.create(connection, sight, replace(stray.project(), slug="other"))
+        keys.create(connection, sight, stray.key(), token_hash="d")
+        channels.create(connection, sight, stray.channel())
+        lanes.create(connection, sight, stray.channel_id, version=1, enabled=True)
+        audit.record(connection, sight, stray.entry())
+        deliveries.insert_test(
+            connection,
+            sight,
+            stray.event(),
+            delivery_id=stray.delivery_id,
+            channel_id=stray.channel_id,
+            node=1,
+            due_ms=1,
+        )
+
+    await filled.run(work)
+    stray_id = id_of("d", 1)
+    for table in metadata.sorted_tables:
+        if "organization_id" in table.c:
+            rows = await filled.run(
+                lambda c, t=table: c.execute(  # type: ignore[misc]
+                    sa.select(t).where(t.c.organization_id == stray_id)
+                ).all()
+            )
+            assert rows == []
+
+
+async def test_a_channel_reads_back_as_it_was_stored(filled: Database) -> None:
+    found = await filled.run(lambda c: channels.get(c, A.sight, A.channel_id))
+    assert found.channel == A.channel()
+    changed = replace(
+        A.channel(),
+        filter=(Condition("x", "in", ["\0", None, 1.5]),),
+        rate_limit=None,
+        breaker=None,
+        version=2,
+    )
+    assert await filled.run(lambda c: channels.replace(c, A.sight, changed, expected_version=1))
+    again = await filled.run(lambda c: channels.get(c, A.sight, A.channel_id))
+    assert again.channel == changed
+    assert not await filled.run(lambda c: channels.replace(c, A.sight, changed, expected_version=1))

@@ -10,12 +10,11 @@ from types import TracebackType
 from typing import Any
 
 from bench.processes import Child
-from tests.blackbox.server import SERVE, Server, Tenant
+from tests.blackbox.server import SERVE, Server
 
 BODY_BYTES = 512
 """Of a delivery, the same as of a POST of run a."""
 
-ARRIVE_SECONDS_MAX = 60.0
 STILL_SECONDS_MAX = 20.0
 POLL_SECONDS = 0.02
 
@@ -159,8 +158,3 @@ class Service:
             "connections": connections,
             **more,
         }
-
-
-def tenant_of(service: Service) -> Tenant:
-    """The organization of the run."""
-    return service.tenant

@@ -21,9 +21,13 @@ class Sink:
 
     def __init__(self) -> None:
         self.timed = False
+        self.connections: set[asyncio.Transport] = set()
         self.reset()
 
     def reset(self) -> None:
+        """Forget everything, and close what is open: later connections may be of another kind."""
+        for transport in self.connections:
+            transport.abort()
         self.count = 0
         self.body_bytes = 0
         self.first = self.last = 0.0
@@ -40,6 +44,10 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
+        self._sink.connections.add(self._transport)
+
+    def connection_lost(self, _: Exception | None) -> None:
+        self._sink.connections.discard(self._transport)
 
     def data_received(self, data: bytes) -> None:
         self._parser.feed_data(data)

@@ -39,34 +39,39 @@ class _Bucket:
 class TokenBuckets:
     """A budget of `per_minute` requests for each name, refilled steadily; 0 is off.
 
-    When `names_max` names are known the one that asked longest ago is forgotten, which at worst
-    gives it a full budget again.
+    At most `burst` (default: a minute's worth) is there at once. When `names_max` names are known
+    the one that asked longest ago is forgotten, which at worst gives it a full budget again.
     """
 
     def __init__(
-        self, per_minute: int, monotonic: Callable[[], float], names_max: int = NAMES_MAX
+        self,
+        per_minute: int,
+        monotonic: Callable[[], float],
+        names_max: int = NAMES_MAX,
+        burst: int | None = None,
     ) -> None:
         self._per_minute = per_minute
+        self._burst = per_minute if burst is None else burst
         self._per_second = per_minute / _MINUTE
         self._monotonic = monotonic
         self._names_max = names_max
         self._buckets: OrderedDict[str, _Bucket] = OrderedDict()
 
-    def take(self, name: str) -> Budget:
-        """Use one request of the name's budget, if there is one."""
+    def take(self, name: str, count: int = 1) -> Budget:
+        """Use some of the name's budget, if any is left; what is too much is owed."""
         if not self._per_minute:
             return UNLIMITED
         bucket = self._refilled(name)
         allowed = bucket.tokens >= 1.0
         if allowed:
-            bucket.tokens -= 1.0
+            bucket.tokens -= count
         return self._budget(bucket, allowed)
 
     def look(self, name: str) -> Budget:
         """The name's budget, untouched."""
         if not self._per_minute:
             return UNLIMITED
-        bucket = self._buckets.get(name) or _Bucket(self._per_minute, self._monotonic())
+        bucket = self._buckets.get(name) or _Bucket(self._burst, self._monotonic())
         return self._budget(bucket, bucket.tokens >= 1.0)
 
     def _refilled(self, name: str) -> _Bucket:
@@ -75,19 +80,19 @@ class TokenBuckets:
         if bucket is None:
             while len(self._buckets) >= self._names_max:
                 self._buckets.popitem(last=False)
-            bucket = self._buckets[name] = _Bucket(self._per_minute, now)
+            bucket = self._buckets[name] = _Bucket(self._burst, now)
             return bucket
         self._buckets.move_to_end(name)
-        bucket.tokens = min(self._per_minute, bucket.tokens + (now - bucket.at) * self._per_second)
+        bucket.tokens = min(self._burst, bucket.tokens + (now - bucket.at) * self._per_second)
         bucket.at = now
         return bucket
 
     def _budget(self, bucket: _Bucket, allowed: bool) -> Budget:
-        missing = self._per_minute - bucket.tokens
+        missing = self._burst - bucket.tokens
         return Budget(
             allowed=allowed,
             limit=self._per_minute,
-            remaining=int(bucket.tokens),
+            remaining=max(0, int(bucket.tokens)),
             reset_seconds=math.ceil(missing / self._per_second),
             retry_after_seconds=0 if allowed else self._wait(bucket),
         )

@@ -140,13 +140,14 @@ class Parts:
         self.credentials = Credentials(
             store=store, clock=self.clock, operator_tokens=(OPERATOR_TOKEN,)
         )
+        self.tester = Tester(changes=self.changes, dispatch=self.hands, plane=store)
         self.channels = Channels(
             changes=self.changes,
             directory=self.directory,
             vault=self.vault,
             vet=self._vet,
             dispatch=self.hands,
-            tester=Tester(changes=self.changes, dispatch=self.hands, plane=store),
+            tester=self.tester,
             channels_max=channels_max,
         )
         self.log = Log(

@@ -1,6 +1,8 @@
 """Keys: what may be given to them, and whom a token stands for."""
 
+import asyncio
 import timeit
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -44,6 +46,30 @@ async def test_a_key_is_made_shown_once_and_revoked(parts: Parts) -> None:
         await whose(parts, token)
     with pytest.raises(NotFound):
         await parts.keys.delete(OPERATOR, sight, key.id)
+
+
+async def test_a_caller_who_hangs_up_leaves_no_revoked_key_behind(parts: Parts) -> None:
+    sight = await parts.organization()
+    key, token = await parts.keys.create(OPERATOR, sight, name="ci")
+    write = parts.store.write
+    reached, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slow(work: Any) -> Any:
+        reached.set()
+        await go_on.wait()
+        return await write(work)
+
+    parts.store.write = slow  # type: ignore[method-assign]
+    revoking = asyncio.create_task(parts.keys.delete(OPERATOR, sight, key.id))
+    await reached.wait()
+    revoking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await revoking
+    await whose(parts, token)
+    go_on.set()
+    await parts.changes.close()
+    with pytest.raises(InvalidToken):
+        await whose(parts, token)
 
 
 async def test_the_token_itself_is_not_stored(parts: Parts) -> None:

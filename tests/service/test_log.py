@@ -1,6 +1,7 @@
 """The log, retries, jobs and tests, as the use cases show them."""
 
 import asyncio
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -369,6 +370,29 @@ async def test_a_test_is_one_attempt_whatever_the_state_of_the_channel(parts: Pa
     parts.hands.outcome = "retry"
     delivered, _ = await parts.channels.test(OPERATOR, sight, channel.id)
     assert not delivered
+
+
+async def test_a_test_is_sent_although_its_caller_hangs_up(parts: Parts) -> None:
+    sight = await parts.organization()
+    channel = (await parts.channel(sight)).channel
+    write = parts.store.write
+    reached, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slow(work: Any) -> Any:
+        reached.set()
+        await go_on.wait()
+        return await write(work)
+
+    parts.store.write = slow  # type: ignore[method-assign]
+    testing = asyncio.create_task(parts.channels.test(OPERATOR, sight, channel.id))
+    await reached.wait()
+    testing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await testing
+    go_on.set()
+    await parts.tester.close()
+    (listed,) = (await parts.log.deliveries(OPERATOR, sight, Page())).items
+    assert listed.status == "delivered"
 
 
 async def test_tests_are_limited_for_each_organization(parts: Parts) -> None:

@@ -106,3 +106,16 @@ def test_query_integers_are_strict(text: str) -> None:
 def test_unreadable_queries(raw: bytes) -> None:
     with pytest.raises(Invalid):
         Query(raw)
+
+
+def test_burst_and_debt() -> None:
+    now = 0.0
+    buckets = TokenBuckets(60, lambda: now, burst=2)
+    assert buckets.take("a", 10).allowed
+    assert buckets.look("a").remaining == 0
+    assert buckets.take("a").retry_after_seconds == 9
+    now = 9.0
+    assert buckets.take("a").allowed
+    now = 1000.0
+    assert buckets.look("a").remaining == 0  # looking does not refill
+    assert buckets.take("a").remaining == 1

@@ -4,7 +4,7 @@ import time
 from typing import Any
 
 import pytest
-from tests.web.fakes import ACME, Client, Fake
+from tests.web.fakes import ACME, Client, Fake, application, services
 
 from tocsin.domain.errors import Unavailable
 from tocsin.service.publish import EventDraft
@@ -163,6 +163,18 @@ async def test_a_batch_is_unavailable_only_as_a_whole(fake: Fake, call: Client) 
     ]
     answer = await call("POST", ONE, EVENT)
     assert (answer.status, answer.json()["code"]) == (503, "unavailable")
+
+
+async def test_events_per_second() -> None:
+    app = application(services(publish_events_per_second=3))
+    async with app.lifespan():
+        call = Client(app, "admin")
+        assert (await call("POST", MANY, {"events": [EVENT] * 10})).status == 202
+        answer = await call("POST", ONE, EVENT)
+        assert (answer.status, answer.json()["code"]) == (429, "rate_limited")
+        assert 1 <= int(answer.headers["retry-after"]) <= 3
+        rival = "/api/v1/organizations/rival/events"
+        assert (await call("POST", rival, EVENT, token="rival")).status == 202
 
 
 async def test_content_type_is_not_looked_at(call: Client) -> None:

@@ -197,6 +197,42 @@ async def test_what_is_no_http_is_refused(raw: bytes) -> None:
         assert status in (400, 404)
 
 
+async def test_junk_after_a_request_does_not_take_its_answer() -> None:
+    fake = services(port=0)
+    leave = asyncio.Event()
+
+    async def slow() -> None:
+        await leave.wait()
+
+    fake.publisher.before = slow
+    async with serving(fake) as server, connected(server) as wire:
+        wire.writer.write(post() + b"junk\r\n\r\n")
+        await wire.writer.drain()
+        leave.set()
+        status, _, body = await wire.reply()
+        assert (status, json.loads(body)["type"]) == (202, "build.created")
+        assert await wire.closed()
+
+
+@pytest.mark.parametrize("whole", [True, False])
+@pytest.mark.parametrize("protocol", ["h2c", "websocket"])
+async def test_an_offer_of_another_protocol_is_passed_over(protocol: str, whole: bool) -> None:
+    offer = ("Connection: Upgrade, HTTP2-Settings", f"Upgrade: {protocol}", "HTTP2-Settings: AA")
+    chunked = post(b"", "Transfer-Encoding: chunked", *offer).replace(b"Content-Length: 0\r\n", b"")
+    chunked += b"%x\r\n%s\r\n0\r\n\r\n" % (len(EVENT), EVENT)
+    health = "\r\n".join(["GET /healthz HTTP/1.1", "Host: x", *offer]).encode() + b"\r\n\r\n"
+    async with serving() as server, connected(server) as wire:
+        if whole:
+            wire.writer.write(post(EVENT, *offer) + chunked + health + post())
+        else:
+            for at in range(0, len(sent := post(EVENT, *offer)), 50):
+                wire.writer.write(sent[at : at + 50])
+                await wire.writer.drain()
+            wire.writer.write(chunked)
+            wire.writer.write(health + post())
+        assert [(await wire.reply())[0] for _ in range(4)] == [202, 202, 200, 202]
+
+
 async def test_connections_have_a_limit() -> None:
     async with serving(connections_max=2) as server:
         async with connected(server) as one, connected(server) as two:

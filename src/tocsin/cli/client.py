@@ -33,7 +33,12 @@ class Api:
             self._port = parts.port
         except ValueError:
             raise Misused(f"{url} has no usable port") from None
-        self._headers = {"x-api-key": token} if as_api_key else {"authorization": f"Bearer {token}"}
+        self._headers: dict[str, str] = {}
+        if token:
+            name, value = (
+                ("x-api-key", token) if as_api_key else ("authorization", f"Bearer {token}")
+            )
+            self._headers[name] = value
 
     def call(
         self, method: str, path: str, body: Json = None, query: Mapping[str, Any] | None = None
@@ -44,7 +49,7 @@ class Api:
         status, content = self._exchange(method, target, body)
         try:
             reply = json.loads(content) if content else None
-        except ValueError:
+        except (ValueError, RecursionError):
             reply = content
         if 200 <= status < 300 and not isinstance(reply, bytes):
             return reply
@@ -100,9 +105,11 @@ class Api:
                 f"{self.url} answered {status}, and not as Tocsin does",
                 "check --url (or TOCSIN_URL): it is the server's address without a path",
             )
-        return CommandFailed(f"{text} ({status})", _HINTS.get(code, ""))
+        hint = _ADDRESS_HINT if "address is not allowed" in text else _HINTS.get(code, "")
+        return CommandFailed(f"{text} ({status})", hint)
 
 
+_ADDRESS_HINT = "addresses inside networks are refused but for those in TOCSIN_ALLOW_NETWORKS"
 _HINTS = {
     "unauthenticated": "say --token, or set TOCSIN_TOKEN",
     "invalid_token": "check --token (or TOCSIN_TOKEN); the operator's is in the data directory",

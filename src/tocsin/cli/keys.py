@@ -58,6 +58,7 @@ def create(
     permission: Annotated[tuple[str, ...], Parameter(negative="")] = (),
     project: Annotated[str | None, Parameter(name=("--project", "-p"))] = None,
     expires_at: str | None = None,
+    bare: Annotated[bool, Parameter(negative="")] = False,
     on: Organization = ORGANIZATION,
 ) -> None:
     """Create a key and print its token, this once.
@@ -75,6 +76,8 @@ def create(
         Bind it to one project, by slug or id.
     expires_at
         When it ends, like 2027-01-01T00:00:00Z
+    bare
+        Print the token and nothing else: KEY=$(tocsin keys create ci --bare)
     """
     body: dict[str, Any] = {"name": name}
     body |= {"role": role} if role else {}
@@ -83,6 +86,9 @@ def create(
     body |= {"expires_at": expires_at} if expires_at else {}
     api, org = on.place()
     made = api.call("POST", at("organizations", org, "keys"), body)
+    if bare:
+        print(made["token"])
+        return
     output.print_object(made, json=on.json)
     if not on.json:
         output.print_hint("keep the token now: it is not shown again")

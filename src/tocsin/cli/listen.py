@@ -27,7 +27,7 @@ def listen(
     count: Annotated[int, Parameter(validator=Number(gte=0))] = 0,
     json: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
-    """Receive webhooks on this machine, verify their signatures, print each one.
+    """Receive webhooks on this machine, verify and print them.
 
     With a secret, what does not verify is answered 401. A server delivers to
     its own machine only if it was told to:

@@ -61,7 +61,9 @@ def print_json(value: Any) -> None:
 def shown(value: Any) -> str:
     """A value of the API in a cell."""
     match value:
-        case None | "" | [] | {}:
+        case None | "":
+            return NOTHING
+        case list() | dict() if not value:
             return NOTHING
         case bool():
             return "yes" if value else "no"

@@ -1,6 +1,7 @@
 """How a control change is made: one transaction of the change itself, the organization's version
 and the audit entry; then whatever was cached of the organization is forgotten."""
 
+import asyncio
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
@@ -48,6 +49,7 @@ class Changes:
         self.clock = clock
         self.new_id = new_id
         self._routing = routing
+        self._running: set[asyncio.Task[Any]] = set()
 
     async def make(
         self,
@@ -75,12 +77,30 @@ class Changes:
                 audit.record(connection, sight, entry)
             return made.result
 
+        # A caller who hangs up must not part the commit from what follows it: a revoked key would
+        # stay in the cache.
+        task = asyncio.get_running_loop().create_task(self._commit(sight, whole, touch))
+        self._running.add(task)
+        task.add_done_callback(self._ended)
+        return await asyncio.shield(task)
+
+    async def _commit(self, sight: Sight, whole: Callable[[Connection], T], touch: bool) -> T:
         try:
             return await self.store.write(whole)
         finally:
             # Also when it failed: the outcome of a commit may be unknown.
             if touch:
                 self._routing.invalidate(sight.organization_id)
+
+    def _ended(self, task: "asyncio.Task[Any]") -> None:
+        self._running.discard(task)
+        if not task.cancelled():
+            task.exception()  # whoever waits has it too; nobody may be waiting any more
+
+    async def close(self) -> None:
+        """Wait for the changes under way, whose callers may be gone."""
+        while self._running:
+            await asyncio.wait(self._running)
 
     def forget(self, sight: Sight) -> None:
         """Have everybody forget what is cached of the organization."""

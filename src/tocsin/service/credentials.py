@@ -3,6 +3,8 @@ what is cached of its organization before it is answered."""
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from hashlib import blake2b
+from secrets import token_bytes
 from typing import Any, cast
 
 from tocsin.clock import Clock
@@ -17,6 +19,8 @@ from tocsin.storage.control.keys import KeyUse
 ENTRIES_MAX = 10_000
 FLUSH_SECONDS = 10.0
 USES_PER_WRITE_MAX = 5_000
+
+_PLACES = token_bytes(32)
 
 
 class _Entry:
@@ -46,24 +50,25 @@ class Credentials:
     ) -> None:
         self._store = store
         self._clock = clock
+        self._wall_ms = clock.wall_ms
         self._operator_tokens = tuple(operator_tokens)
         self._entries_max = entries_max
-        self._entries: OrderedDict[str, _Entry] = OrderedDict()
-        self._by_organization: dict[OrganizationId, set[str]] = {}
+        self._entries: OrderedDict[bytes, _Entry] = OrderedDict()
+        self._by_organization: dict[OrganizationId, set[bytes]] = {}
         self._left: dict[KeyId, KeyUse] = {}
         self._epoch = 0
         self._flushed_at = clock.monotonic()
 
     def cached(self, token: str, *, dialect: str, address: str | None) -> Caller | None:
         """The caller if the token is at hand and has not expired; None: `authenticate` knows."""
-        token_hash = hash_token(token)
-        entry = self._entries.get(token_hash)
+        place = _place(token)
+        entry = self._entries.get(place)
         if entry is None:
             return None
-        now_ms = self._clock.wall_ms()
+        now_ms = self._wall_ms()
         if entry.expires_at is not None and entry.expires_at <= now_ms:
             return None
-        self._entries.move_to_end(token_hash)
+        self._entries.move_to_end(place)
         entry.uses += 1
         entry.last_used_at = now_ms
         caller = entry.caller
@@ -80,7 +85,7 @@ class Credentials:
         matches = [same(token, one) for one in self._operator_tokens]
         if any(matches):
             caller = Caller(kind="operator", grants=ALL, name="operator")
-            self._keep(hash_token(token), _Entry(_as(caller, dialect, address), None, None))
+            self._keep(_place(token), _Entry(_as(caller, dialect, address), None, None))
             return _as(caller, dialect, address)
         if not check_token_form(token):
             raise InvalidToken
@@ -94,8 +99,9 @@ class Credentials:
             raise ExpiredToken
         entry = _Entry(_as(_caller(key), dialect, address), key.id, key.expires_at)
         entry.uses, entry.last_used_at = 1, now_ms
-        if epoch == self._epoch and token_hash not in self._entries:
-            self._keep(token_hash, entry)
+        place = _place(token)
+        if epoch == self._epoch and place not in self._entries:
+            self._keep(place, entry)
         else:
             # Something changed while it was read: it is good for this call, and not kept.
             self._put_by(entry)
@@ -104,8 +110,8 @@ class Credentials:
     def forget(self, organization_id: OrganizationId) -> None:
         """Drop what is cached of an organization; to be told of every change of its keys."""
         self._epoch += 1
-        for token_hash in self._by_organization.pop(organization_id, ()):
-            entry = self._entries.pop(token_hash, None)
+        for place in self._by_organization.pop(organization_id, ()):
+            entry = self._entries.pop(place, None)
             if entry is not None:
                 self._put_by(entry)
 
@@ -132,19 +138,19 @@ class Credentials:
                 self._add(use)
             raise
 
-    def _keep(self, token_hash: str, entry: _Entry) -> None:
-        self._entries[token_hash] = entry
+    def _keep(self, place: bytes, entry: _Entry) -> None:
+        self._entries[place] = entry
         organization_id = entry.caller.organization_id
         if organization_id is not None:
-            self._by_organization.setdefault(organization_id, set()).add(token_hash)
+            self._by_organization.setdefault(organization_id, set()).add(place)
         while len(self._entries) > self._entries_max:
-            oldest_hash, oldest = self._entries.popitem(last=False)
+            oldest_place, oldest = self._entries.popitem(last=False)
             self._put_by(oldest)
             owner = oldest.caller.organization_id
             if owner is not None:
-                hashes = self._by_organization[owner]
-                hashes.discard(oldest_hash)
-                if not hashes:
+                places = self._by_organization[owner]
+                places.discard(oldest_place)
+                if not places:
                     del self._by_organization[owner]
 
     def _put_by(self, entry: _Entry) -> None:
@@ -164,6 +170,11 @@ class Credentials:
                 use.requests + before.requests,
             )
         self._left[use.key_id] = use
+
+
+def _place(token: str) -> bytes:
+    """Where a token is kept: its keyed digest, so that the time a look-up takes tells nothing."""
+    return blake2b(token.encode(errors="surrogatepass"), digest_size=32, key=_PLACES).digest()
 
 
 def _caller(key: Key) -> Caller:

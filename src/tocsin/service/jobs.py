@@ -22,20 +22,20 @@ class JobRunner:
         self._store = changes.store
 
     async def run_once(self) -> int:
-        """One round; returns how many rows it changed: 0 means that nothing is left to do now.
+        """One round; returns how many jobs got further: 0 means that nothing can be done now.
 
         Raises Unavailable when the store is away. A job whose step can't be done ends as failed.
         """
-        rows, above = 0, ""
+        moved, above = 0, ""
         while True:
             at = above
             tasks = await self._store.read(
                 lambda c, at=at: jobs.running(c, above=at, limit=JOBS_PER_ROUND_MAX)  # type: ignore[misc]
             )
             for task in tasks:
-                rows += (await self._step(task)).rows
+                moved += not (await self._step(task)).waits
             if len(tasks) < JOBS_PER_ROUND_MAX:
-                return rows
+                return moved
             above = tasks[-1].id
 
     async def run(self, sight: Sight, job_id: str, *, steps_max: int) -> bool:
@@ -45,7 +45,7 @@ class JobRunner:
             if task is None:
                 return True
             step = await self._step(task)
-            if step.finished or not step.rows:
+            if step.finished or step.waits:
                 return step.finished
         return False
 

@@ -1,5 +1,6 @@
 """Test sends: one attempt now, past disabled, breaker, rate and order, kept in the log."""
 
+import asyncio
 from collections import Counter
 
 from tocsin.domain.envelope import TEST_DATA, TEST_TYPE
@@ -24,6 +25,7 @@ class Tester:
         self._dispatch = dispatch
         self._plane = plane
         self._running: Counter[str] = Counter()
+        self._tasks: set[asyncio.Task[Attempt]] = set()
         self._budget = TokenBuckets(PER_MINUTE_MAX, changes.clock.monotonic)
 
     async def send(self, channel: Channel) -> Attempt:
@@ -35,13 +37,28 @@ class Tester:
         if not budget.allowed:
             raise RateLimited("Too many tests were sent.", budget.retry_after_seconds)
         self._running[organization_id] += 1
-        try:
-            held = await self._store(channel)
-            return await self._dispatch.probe(held)
-        finally:
-            self._running[organization_id] -= 1
-            if not self._running[organization_id]:
-                del self._running[organization_id]
+        # Once it is stored it is held: it must be sent, or nobody ever would, even if the caller
+        # hangs up.
+        task = asyncio.get_running_loop().create_task(self._send(channel))
+        self._tasks.add(task)
+        task.add_done_callback(lambda done: self._ended(done, organization_id))
+        return await asyncio.shield(task)
+
+    async def _send(self, channel: Channel) -> Attempt:
+        return await self._dispatch.probe(await self._store(channel))
+
+    def _ended(self, task: "asyncio.Task[Attempt]", organization_id: str) -> None:
+        self._tasks.discard(task)
+        self._running[organization_id] -= 1
+        if not self._running[organization_id]:
+            del self._running[organization_id]
+        if not task.cancelled():
+            task.exception()  # whoever waits has it too; nobody may be waiting any more
+
+    async def close(self) -> None:
+        """Wait for the tests under way; each ends within its channel's timeout."""
+        while self._tasks:
+            await asyncio.wait(self._tasks)
 
     async def _store(self, channel: Channel) -> Held:
         clock, new_id = self._changes.clock, self._changes.new_id

@@ -26,9 +26,13 @@ from tocsin.web.spec import ExactJson
 
 def build(services: Services, settings: Settings, *, cursor_key: bytes) -> Front:
     """The ASGI application. `cursor_key` is secret and survives restarts; all nodes share it."""
-    del settings  # the same as services.settings
     gate = Gate(services)
-    publish = PublishHandler(gate=gate, publisher=services.publisher, clock=services.clock)
+    publish = PublishHandler(
+        gate=gate,
+        publisher=services.publisher,
+        clock=services.clock,
+        events_per_second=settings.publish_events_per_second,
+    )
     framework = _framework()
     framework.state["edge"] = Edge(services, gate, Cursors(cursor_key))
     return Front(framework=framework, publish=publish, gate=gate, health=services.health)

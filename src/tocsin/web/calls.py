@@ -91,6 +91,8 @@ async def native_guard(connection: ASGIConnection[Any, Any, Any, Any], h: BaseRo
         call.sight = await edge.gate.sight(caller, organization)
     if h.opt.get("operator") and caller.kind != "operator":
         raise Forbidden("This call needs the operator token.")
+    if h.opt.get("whole") and caller.project_id is not None:
+        raise Forbidden()
     if takes_body(h):
         await _before_body(call, h)
 
@@ -108,8 +110,6 @@ async def _before_body(call: Call, h: BaseRouteHandler) -> None:
     if h.opt.get("target") == "channel":
         await services.channels.get(call.caller, call.sight, parts["id"], operation=operation)
     require(call.caller, operation)
-    if h.opt.get("whole") and call.caller.project_id is not None:
-        raise Forbidden()
 
 
 def require(caller: Caller, operation: str) -> None:

@@ -4,6 +4,7 @@ import logging
 from enum import StrEnum
 
 from tocsin.domain.errors import TocsinError
+from tocsin.domain.text import visible
 from tocsin.web.applivery import errors as applivery
 from tocsin.web.hookstream import errors as hookstream
 from tocsin.web.native import problems as native
@@ -35,7 +36,9 @@ def dialect_of(path: str) -> Dialect:
 def refuse(scope: Scope, error: Exception) -> Refusal:
     """The reply to a request that failed, in the shape of its path; the unexpected is logged."""
     if not isinstance(error, TocsinError) or error.code == "internal":
-        LOG.error("%s %s failed", scope["method"], scope.get("tocsin.path", ""), exc_info=error)
+        LOG.error(
+            "%s %s failed", scope["method"], visible(scope.get("tocsin.path", "")), exc_info=error
+        )
         error = TocsinError()
     match scope["tocsin.dialect"]:
         case Dialect.APPLIVERY:

@@ -16,13 +16,16 @@ from tocsin.domain.errors import (
     Invalid,
     Loop,
     PayloadTooLarge,
+    RateLimited,
     TocsinError,
     Unavailable,
     UnsupportedEncoding,
 )
 from tocsin.domain.model import People, Unmatched
 from tocsin.domain.text import iso, parse_time
+from tocsin.limits import TokenBuckets
 from tocsin.service.publish import Accepted, EventDraft, Publisher
+from tocsin.service.sight import Sight
 from tocsin.web import batch, codec
 from tocsin.web.auth import Gate
 from tocsin.web.dialects import Dialect, refuse
@@ -132,10 +135,13 @@ class _Head(Struct):
 class PublishHandler:
     """Answers publishes; `matches` says which requests are some."""
 
-    def __init__(self, *, gate: Gate, publisher: Publisher, clock: Clock) -> None:
+    def __init__(
+        self, *, gate: Gate, publisher: Publisher, clock: Clock, events_per_second: int = 0
+    ) -> None:
         self._gate = gate
         self._publisher = publisher
         self._clock = clock
+        self._rate = TokenBuckets(events_per_second * 60, clock.monotonic, burst=events_per_second)
 
     @staticmethod
     def matches(scope: Scope) -> re.Match[str] | None:
@@ -169,6 +175,7 @@ class PublishHandler:
         if len(body) > EVENT_BYTES_MAX:
             body = body.strip(b" \t\r\n")
         draft = self._draft(body, head.key)
+        self._count(sight, 1)
         (answer,) = await self._publisher.accept(caller, sight, (draft,))
         if isinstance(answer, TocsinError):
             raise answer
@@ -192,6 +199,7 @@ class PublishHandler:
                 drafts.append(self._draft(part, None, checked=True))
             except TocsinError as error:
                 drafts.append(error)
+        self._count(sight, len(drafts))
         answers = await self._publisher.accept(caller, sight, drafts)
         if all(isinstance(answer, Unavailable) for answer in answers):
             assert isinstance(answers[0], Unavailable)
@@ -201,6 +209,11 @@ class PublishHandler:
             for answer in answers
         ]
         return 202, _encode(_Results(results))
+
+    def _count(self, sight: Sight, events: int) -> None:
+        budget = self._rate.take(sight.organization_id, events)
+        if not budget.allowed:
+            raise RateLimited("Too many events.", budget.retry_after_seconds)
 
     def _draft(self, body: bytes, key: str | None, checked: bool = False) -> EventDraft:
         """Decode and check one event; `checked` bytes are known to be UTF-8."""

@@ -76,15 +76,14 @@ def shown_message(error: TocsinError) -> str:
 
 async def read_body(scope: Scope, receive: Receive, bytes_max: int) -> bytes:
     """The request's body; raises PayloadTooLarge before reading past the limit."""
-    too_large = PayloadTooLarge(f"The body is larger than {bytes_max} bytes.")
     for name, value in scope["headers"]:
         if name == b"content-length" and value.isdigit() and int(value[:19]) > bytes_max:
-            raise too_large
+            raise _too_large(bytes_max)
     message = await receive()
     if message["type"] == "http.request" and not message.get("more_body", False):
         body: bytes = message.get("body", b"")
         if len(body) > bytes_max:
-            raise too_large
+            raise _too_large(bytes_max)
         return body
     parts: list[bytes] = []
     size = 0
@@ -92,8 +91,12 @@ async def read_body(scope: Scope, receive: Receive, bytes_max: int) -> bytes:
         parts.append(message.get("body", b""))
         size += len(parts[-1])
         if size > bytes_max:
-            raise too_large
+            raise _too_large(bytes_max)
         if not message.get("more_body", False):
             return b"".join(parts)
         message = await receive()
     raise ClientGone()
+
+
+def _too_large(bytes_max: int) -> PayloadTooLarge:
+    return PayloadTooLarge(f"The body is larger than {bytes_max} bytes.")

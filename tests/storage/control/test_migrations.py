@@ -18,7 +18,7 @@ def catalogue(connection: Connection) -> dict[str, Any]:
     """Everything the database knows of its schema; autogenerate would miss half of it."""
     if connection.dialect.name == "sqlite":
         rows = connection.execute(
-            sa.text("SELECT name, sql FROM sqlite_master WHERE name NOT LIKE 'alembic%'")
+            sa.text("SELECT name, sql FROM sqlite_master WHERE name NOT LIKE '%alembic%'")
         )
         return {name: " ".join((sql or "").split()) for name, sql in rows}
     columns = connection.execute(
@@ -48,7 +48,7 @@ def catalogue(connection: Connection) -> dict[str, Any]:
 async def test_migrating_gives_the_schema_of_the_metadata(database: Database) -> None:
     await database.run(migrate)
     migrated = await database.run(catalogue)
-    await database.run(lambda c: c.execute(sa.text("DROP TABLE alembic_version")) and None)
+    await database.run(lambda c: c.execute(sa.text("DROP TABLE alembic_version")).close())
     await database.run(tables.metadata.drop_all)
     assert await database.run(catalogue) == {}
     await database.run(tables.metadata.create_all)

@@ -49,7 +49,7 @@ def remove(connection: Connection, task: Task, table: str, rows_max: int) -> tup
     if not empty:
         return rows, table
     further = ORDER[ORDER.index(table) + 1 :]
-    return max(rows, 1), further[0] if further else None
+    return rows, further[0] if further else None
 
 
 def _by_id(

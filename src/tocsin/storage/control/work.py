@@ -32,10 +32,11 @@ SETTLING_MS = 60_000
 
 
 class Step(Struct, frozen=True):
-    """What a step did; `rows` 0 without `finished` means that it has to wait for something."""
+    """What a step did; `waits` means that it could do nothing yet, and should come back later."""
 
     rows: int
     finished: bool
+    waits: bool = False
 
 
 class Progress(Struct, frozen=True):
@@ -58,7 +59,8 @@ def step(connection: Connection, task: Task, *, now_ms: int, rows_max: int = ROW
         rows=progress.rows,
         finished_at=now_ms if finished else None,
     )
-    return Step(rows=progress.rows, finished=finished)
+    waits = not progress.rows and progress.position == task.position
+    return Step(rows=progress.rows, finished=finished, waits=waits)
 
 
 def _progress(connection: Connection, task: Task, now_ms: int, rows_max: int) -> Progress:
@@ -187,11 +189,7 @@ def _delete_project(connection: Connection, task: Task, now_ms: int, rows_max: i
     if channel_id is None:
         return Progress(0, None)
     progress = _cancel_deleted(connection, task, channel_id, now_ms, rows_max)
-    # One lane a step; an empty one counts too, or the job would seem to wait.
-    return Progress(
-        max(progress.rows, 1) if progress.position is None else progress.rows,
-        channel_id if progress.position is None else task.position,
-    )
+    return Progress(progress.rows, channel_id if progress.position is None else task.position)
 
 
 def _delete_organization(

@@ -93,7 +93,7 @@ async def delete_organization(request: Call, org: FromPath[str]) -> Response[Any
     await request.services.directory.delete_organization(
         request.caller, request.sight, confirm=request.parameters().text("confirm")
     )
-    return Response(None, status_code=202)
+    return Response(b"", status_code=202)
 
 
 @post(

@@ -1,0 +1,201 @@
+"""The runs: what each does, and what it measured."""
+
+from pathlib import Path
+from typing import Any
+
+from bench.disk import DiskProbe
+from bench.processes import MIB, Child, Cost, cost
+from bench.service import Service, SinkControl
+from msgspec import Struct
+
+CONNECTIONS = 64
+BATCH = 50
+CHANNELS = 100
+FANOUT_CONNECTIONS = 4
+FANOUT_EVENTS_PER_SECOND = 100
+MS = 1_000
+
+
+class Usage(Struct, frozen=True):
+    """What one process used during a run."""
+
+    process: str
+    cpu_seconds: float
+    rss_peak_mib: float
+
+
+class Run(Struct, frozen=True):
+    """One throughput run: `received` deliveries between the first publish and the last receipt."""
+
+    name: str
+    received: int
+    expected: int
+    seconds: float
+    per_second: float
+    refused: dict[str, int]
+    usage: list[Usage]
+    start_seconds: float | None = None
+    database_mib: float | None = None
+
+    @property
+    def lost(self) -> int:
+        return self.expected - self.received
+
+    def used(self, process: str) -> Usage | None:
+        """What that process used, if it took part."""
+        return next((one for one in self.usage if one.process == process), None)
+
+
+class Latency(Struct, frozen=True):
+    """One run at a steady rate, in milliseconds.
+
+    Accepted is when the publisher has read the 202; a delivery that came before that counts 0.
+    Due is when the publish should have been sent, so that no waiting is left out.
+    """
+
+    rate: int
+    events: int
+    missing: int
+    accepted_p50: float
+    accepted_p99: float
+    due_p50: float
+    due_p99: float
+    answer_p50: float
+    answer_p99: float
+    fdatasync_p50: float
+    fdatasync_p99: float
+    usage: list[Usage]
+
+
+def run_a(sink: SinkControl, seconds: float) -> Run:
+    """A bare loop of POSTs: 64 workers, 512 bytes, nothing stored."""
+    sink.reset()
+    before = cost(sink.pid)
+    with Child("bench.baseline", {"url": sink.url, "seconds": seconds}) as child:
+        said = child.line()
+    stats = sink.wait(said["events"])
+    return _run("a", said, stats, said["events"], [_since(sink, before), _said("poster", said)])
+
+
+def run_publish(
+    name: str,
+    folder: Path,
+    sink: SinkControl,
+    seconds: float,
+    *,
+    batch: int,
+    channels: int = 1,
+) -> Run:
+    """Publish as fast as it is answered, until all of it is delivered."""
+    with Service(folder, sink, channels=channels) as service:
+        job = service.job(batch=batch, connections=CONNECTIONS, seconds=seconds)
+        return _measure(name, service, sink, job, deliveries_per_event=1)
+
+
+def run_fanout(folder: Path, sink: SinkControl, seconds: float) -> Run:
+    """One event to a hundred channels, a number of events that should take about so long."""
+    with Service(folder, sink, channels=CHANNELS, fanout=True) as service:
+        job = service.job(
+            batch=0,
+            connections=FANOUT_CONNECTIONS,
+            seconds=10 * seconds,
+            bodies_max=int(seconds * FANOUT_EVENTS_PER_SECOND),
+        )
+        return _measure("fanout", service, sink, job, deliveries_per_event=CHANNELS)
+
+
+def run_latency(folder: Path, sink: SinkControl, seconds: float, rate: int) -> Latency:
+    """Publish at a steady rate and see when each event arrives."""
+    with Service(folder, sink, timed=True) as service:
+        before = cost(sink.pid), cost(service.server.pid)
+        job = service.job(batch=0, connections=CONNECTIONS, seconds=seconds, rate=rate)
+        with DiskProbe(folder) as disk, Child("bench.publisher", job) as child:
+            said = child.line()
+            sink.wait(said["events"])
+        usage = [
+            _since(sink, before[0]),
+            _used("tocsin", before[1], cost(service.server.pid)),
+            _said("publisher", said),
+        ]
+    times = sink.times()
+    moments = [m for m in said["moments"] if m[0] in times]
+    accepted = [max(0.0, times[id] - at) for id, _, at in moments]
+    due = [times[id] - planned for id, planned, _ in moments]
+    answer = [at - planned for _, planned, at in said["moments"]]
+    return Latency(
+        rate=rate,
+        events=len(said["moments"]),
+        missing=len(said["moments"]) - len(moments) + sum(said["refused"].values()),
+        accepted_p50=percentile_ms(accepted, 50),
+        accepted_p99=percentile_ms(accepted, 99),
+        due_p50=percentile_ms(due, 50),
+        due_p99=percentile_ms(due, 99),
+        answer_p50=percentile_ms(answer, 50),
+        answer_p99=percentile_ms(answer, 99),
+        fdatasync_p50=percentile_ms(disk.seconds, 50),
+        fdatasync_p99=percentile_ms(disk.seconds, 99),
+        usage=usage,
+    )
+
+
+def percentile_ms(seconds: list[float], percent: int) -> float:
+    """That percentile, in milliseconds to the hundredth."""
+    if not seconds:
+        return 0.0
+    ordered = sorted(seconds)
+    return round(ordered[min(len(ordered) * percent // 100, len(ordered) - 1)] * MS, 2)
+
+
+def _measure(
+    name: str,
+    service: Service,
+    sink: SinkControl,
+    job: dict[str, Any],
+    *,
+    deliveries_per_event: int,
+) -> Run:
+    before = cost(sink.pid), cost(service.server.pid)
+    with Child("bench.publisher", job) as child:
+        said = child.line()
+        expected = said["events"] * deliveries_per_event
+        stats = sink.wait(expected)
+    usage = [
+        _since(sink, before[0]),
+        _used("tocsin", before[1], cost(service.server.pid)),
+        _said("publisher", said),
+    ]
+    return _run(
+        name,
+        said,
+        stats,
+        expected,
+        usage,
+        start_seconds=round(service.start_seconds, 2),
+        database_mib=round(service.database_bytes / MIB, 1),
+    )
+
+
+def _run(name: str, said: Any, stats: Any, expected: int, usage: list[Usage], **more: float) -> Run:
+    seconds = max(stats["last"] - said["first"], 1e-9)
+    return Run(
+        name=name,
+        received=stats["count"],
+        expected=expected,
+        seconds=round(seconds, 2),
+        per_second=round(stats["count"] / seconds, 1),
+        refused=said.get("refused", {}),
+        usage=usage,
+        **more,
+    )
+
+
+def _used(process: str, before: Cost, after: Cost) -> Usage:
+    return Usage(process, round(after.cpu_seconds - before.cpu_seconds, 2), after.rss_peak_mib)
+
+
+def _since(sink: SinkControl, before: Cost) -> Usage:
+    return _used("sink", before, cost(sink.pid))
+
+
+def _said(process: str, said: Any) -> Usage:
+    return Usage(process, round(said["cpu_seconds"], 2), said["rss_mib"])

@@ -1,0 +1,47 @@
+"""What a client may hold open, and for how long."""
+
+from collections import Counter
+
+from tocsin.config import Settings
+from tocsin.web.address import Addresses, is_loopback
+
+HEAD_BYTES_MAX = 32_768
+HEAD_FIELDS_MAX = 100
+HEAD_SECONDS = 10.0
+BODY_SECONDS = 30.0
+
+
+class Bounds:
+    """Limits that all connections share, and who holds how many."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        head_seconds: float = HEAD_SECONDS,
+        body_seconds: float = BODY_SECONDS,
+    ) -> None:
+        self.head_seconds = head_seconds
+        self.body_seconds = body_seconds
+        self._connections_max = settings.connections_max
+        self._per_address_max = settings.connections_per_address_max
+        self._addresses = Addresses(settings.trusted_proxies)
+        self._total = 0
+        self._by_address: Counter[str] = Counter()
+
+    def enter(self, address: str) -> bool:
+        """Count a connection; false when it is one too many."""
+        self._total += 1
+        self._by_address[address] += 1
+        if self._total > self._connections_max:
+            return False
+        if self._by_address[address] <= self._per_address_max:
+            return True
+        return is_loopback(address) or self._addresses.trusts(address)
+
+    def leave(self, address: str) -> None:
+        """A connection has ended."""
+        self._total -= 1
+        self._by_address[address] -= 1
+        if self._by_address[address] <= 0:
+            del self._by_address[address]

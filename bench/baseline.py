@@ -7,6 +7,7 @@ import time
 
 import aiohttp
 import uvloop
+
 from bench.processes import cost
 
 WORKERS = 64

@@ -6,11 +6,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
+from rich.table import Table
+
 from bench.processes import Child
 from bench.runs import CONNECTIONS
 from bench.service import Service, SinkControl
-from rich.console import Console
-from rich.table import Table
 
 ROWS = 25
 COMMAND = (sys.executable, "-m", "bench.profiled", "serve")

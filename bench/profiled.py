@@ -9,7 +9,7 @@ import os
 import sys
 import threading
 import time
-from collections import Counter
+from collections import defaultdict
 from pathlib import Path
 from types import CodeType, FrameType
 
@@ -28,9 +28,9 @@ class Sampler:
         self._thread = threading.Thread(target=self._run, name="sampler", daemon=True)
         self._cpu: dict[int, float] = {}
         self._names: dict[CodeType, Place] = {}
-        self.own: dict[str, Counter[Place]] = {}
-        self.within: dict[str, Counter[Place]] = {}
-        self.cpu_seconds: Counter[str] = Counter()
+        self.own: dict[str, defaultdict[Place, float]] = {}
+        self.within: dict[str, defaultdict[Place, float]] = {}
+        self.cpu_seconds: defaultdict[str, float] = defaultdict(float)
 
     def start(self) -> None:
         # Else a busy thread is only ever seen where it lets go of the interpreter by itself.
@@ -59,13 +59,13 @@ class Sampler:
         if not spent:
             return
         self.cpu_seconds[name] += spent
-        self.own.setdefault(name, Counter())[self._place(frame)] += spent
+        self.own.setdefault(name, defaultdict(float))[self._place(frame)] += spent
         seen = set()
         place: FrameType | None = frame
         while place is not None:
             seen.add(self._place(place))
             place = place.f_back
-        within = self.within.setdefault(name, Counter())
+        within = self.within.setdefault(name, defaultdict(float))
         for one in seen:
             within[one] += spent
 
@@ -81,12 +81,17 @@ class Sampler:
         threads = {
             name: {
                 "cpu_seconds": seconds,
-                "own": [(*place, spent) for place, spent in self.own[name].most_common()],
-                "within": [(*place, spent) for place, spent in self.within[name].most_common()],
+                "own": _most(self.own[name]),
+                "within": _most(self.within[name]),
             }
-            for name, seconds in self.cpu_seconds.most_common()
+            for name, seconds in sorted(self.cpu_seconds.items(), key=lambda item: -item[1])
         }
         path.write_text(json.dumps(threads))
+
+
+def _most(spent: dict[Place, float]) -> list[tuple[str, str, float]]:
+    ordered = sorted(spent.items(), key=lambda item: -item[1])
+    return [(module, function, seconds) for (module, function), seconds in ordered]
 
 
 def _module(file: str) -> str:

@@ -12,6 +12,7 @@ from collections import Counter, deque
 from typing import Any, cast
 
 import uvloop
+
 from bench.processes import cost
 
 HEAD = (

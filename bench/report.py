@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from bench.runs import Latency, Run
 from msgspec import Struct
 from rich.console import Console
 from rich.table import Table
+
+from bench.runs import Latency, Run
 
 SINK_SHARE_MAX = 0.8
 C_TO_A_MIN = 1.5
@@ -79,7 +80,8 @@ def _bars(runs: list[Run], latencies: list[Latency], medians: dict[str, float]) 
             p99 = latency.accepted_p99
             name = f"p99 ms at {latency.rate}/s"
             bars.append(Bar(name, p99, f"<= {most}", p99 <= most and not latency.missing))
-    usages = [one for run in (*runs, *latencies) for one in run.usage if one.process == "tocsin"]
+    usages = [one for run in runs for one in run.usage if one.process == "tocsin"]
+    usages += [one for run in latencies for one in run.usage if one.process == "tocsin"]
     if usages:
         rss = max(one.rss_peak_mib for one in usages)
         bars.append(Bar("RSS MiB, highest", rss, f"<= {RSS_MIB_MAX:g}", rss <= RSS_MIB_MAX))

@@ -3,10 +3,11 @@
 from pathlib import Path
 from typing import Any
 
+from msgspec import Struct
+
 from bench.disk import DiskProbe
 from bench.processes import MIB, Child, Cost, cost
 from bench.service import Service, SinkControl
-from msgspec import Struct
 
 CONNECTIONS = 64
 BATCH = 50

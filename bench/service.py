@@ -9,8 +9,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from bench.processes import Child
 from tests.blackbox.server import SERVE, Server
+
+from bench.processes import Child
 
 BODY_BYTES = 512
 """Of a delivery, the same as of a POST of run a."""

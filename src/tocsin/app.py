@@ -12,11 +12,10 @@ from contextlib import AsyncExitStack
 from types import TracebackType
 
 import uvloop
-from pydantic import SecretStr
 
 from tocsin.channels import channel_types
 from tocsin.clock import Clock
-from tocsin.config import ConfigError, Settings
+from tocsin.config import ConfigError, Settings, master_keys, operator_tokens
 from tocsin.crypto.keyring import keep_secret, private_folder, read_secret
 from tocsin.crypto.sealing import BadMasterKey, Sealer, new_master_key, parse_master_keys
 from tocsin.crypto.tokens import new_operator_token
@@ -39,12 +38,13 @@ from tocsin.service.keys import Keys
 from tocsin.service.log import Log
 from tocsin.service.publish import Publisher
 from tocsin.service.routing import Routing
+from tocsin.service.slack import SlackSetup
 from tocsin.service.testing import Tester
 from tocsin.service.vault import Vault
 from tocsin.service.vetting import Vetting
-from tocsin.storage.control import master_keys
+from tocsin.storage import SqliteStore
+from tocsin.storage.control import master_keys as key_rows
 from tocsin.storage.control.sending import channel_for_sending
-from tocsin.storage.sqlite import SqliteStore
 from tocsin.web.asgi import build
 from tocsin.web.server import HttpServer
 
@@ -151,7 +151,6 @@ class App:
         )
         journal.start()
         sealer = await self._sealer(store)
-        self.operator_token, self.made_token = self._operator_token()
         self._wire(store, sealer, journal)
         await self._start(stack, store, sealer)
 
@@ -164,6 +163,7 @@ class App:
         self.client = Client(self.resolver, guard)
         self.routing = Routing(store)
         changes = Changes(store=store, clock=clock, new_id=new_id, routing=self.routing)
+        self.changes = changes
         self.runner = JobRunner(changes)
         self.credentials = Credentials(
             store=store, clock=clock, operator_tokens=self._operator_tokens()
@@ -195,14 +195,24 @@ class App:
         self.directory = Directory(changes=changes, runner=self.runner)
         self.keys = Keys(changes=changes, directory=self.directory)
         self.log = Log(changes=changes, directory=self.directory, dispatch=self.engine, plane=store)
+        self.tester = Tester(changes=changes, dispatch=self.engine, plane=store)
         self.channels = Channels(
             changes=changes,
             directory=self.directory,
             vault=Vault(sealer, types),
             vet=Vetting(guard, self.resolver),
             dispatch=self.engine,
-            tester=Tester(changes=changes, dispatch=self.engine, plane=store),
+            tester=self.tester,
             channels_max=settings.channels_per_organization_max,
+        )
+        slack_secret = settings.slack_client_secret
+        self.slack = SlackSetup(
+            channels=self.channels,
+            sender=self.client,
+            client_id=settings.slack_client_id,
+            client_secret=slack_secret.get_secret_value() if slack_secret else "",
+            api_url=settings.slack_api_url,
+            wall_ms=clock.wall_ms,
         )
         self.routing.on_invalidate += [
             self.engine.forget,
@@ -236,10 +246,12 @@ class App:
     async def _start(self, stack: AsyncExitStack, store: SqliteStore, sealer: Sealer) -> None:
         settings = self.settings
         stack.push_async_callback(self._flush_uses)
+        stack.push_async_callback(self.changes.close)
         await stack.enter_async_context(self.resolver)
         await stack.enter_async_context(self.client)
         await stack.enter_async_context(self.engine)
         stack.push_async_callback(self.publisher.close)
+        stack.push_async_callback(self.tester.close)
         await store.ping()
         self.health.answered()
         front = build(self, settings, cursor_key=sealer.derive("cursors"))
@@ -255,10 +267,9 @@ class App:
 
     async def _sealer(self, store: SqliteStore) -> Sealer:
         """The master keys: from the setting, else from a file made at the first start."""
-        given = self.settings.master_key
         path = self.settings.data_dir / "master-key"
-        sealed_with = await store.read(master_keys.fingerprints)
-        text = given.get_secret_value() if given is not None else read_secret(path)
+        sealed_with = await store.read(key_rows.fingerprints)
+        text = master_keys(self.settings) or read_secret(path)
         if text is None and sealed_with:
             raise ConfigError(
                 f"TOCSIN_MASTER_KEY: the key is lost. The database holds secrets sealed under "
@@ -277,20 +288,18 @@ class App:
                 f"sealed under the key with fingerprint {missing[0]}. Give that key, too: "
                 "several are separated by commas."
             )
-        await store.write(lambda c: master_keys.remember(c, sealer.fingerprints[0]))
+        await store.write(lambda c: key_rows.remember(c, sealer.fingerprints[0]))
         return sealer
 
-    def _operator_tokens(self) -> list[str]:
-        given = self.settings.operator_token
-        if given is None:
-            return [self.operator_token]
-        return [part.strip() for part in given.get_secret_value().split(",")]
-
-    def _operator_token(self) -> tuple[str, bool]:
-        given: SecretStr | None = self.settings.operator_token
-        if given is not None:
-            return given.get_secret_value().split(",")[0].strip(), False
-        return keep_secret(self.settings.data_dir / "operator-token", new_operator_token)
+    def _operator_tokens(self) -> tuple[str, ...]:
+        """The operator tokens: from the setting, else from a file made at the first start."""
+        given = operator_tokens(self.settings)
+        if not given:
+            path = self.settings.data_dir / "operator-token"
+            token, self.made_token = keep_secret(path, new_operator_token)
+            given = (token,)
+        self.operator_token = given[0]
+        return given
 
 
 def _safe_ids(maker: IdMaker, clock: Clock) -> Callable[[], str]:

@@ -153,6 +153,20 @@ def load(flags: Mapping[str, Any] | None = None) -> Settings:
             os.environ.pop(f"TOCSIN_{name.upper()}", None)
 
 
+def master_keys(settings: Settings) -> str | None:
+    """The master keys as they were given, comma-separated; None when they were not."""
+    given = settings.master_key
+    return None if given is None else given.get_secret_value()
+
+
+def operator_tokens(settings: Settings) -> tuple[str, ...]:
+    """The operator tokens that were given, the first one first."""
+    given = settings.operator_token
+    if given is None:
+        return ()
+    return tuple(token.strip() for token in given.get_secret_value().split(","))
+
+
 def shown(settings: Settings) -> dict[str, Any]:
     """The settings as they may be printed, secrets masked."""
     rows: dict[str, Any] = {}

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -159,7 +160,7 @@ async def test_an_event_matched_on_old_routes_is_stale(store: SqliteStore) -> No
 
 async def test_an_idempotency_key_counts_once_even_in_one_batch(store: SqliteStore) -> None:
     channel = await make_channel(store)
-    keyed = {"idempotency_key": "k", "digest": b"1"}
+    keyed: dict[str, Any] = {"idempotency_key": "k", "digest": b"1"}
     first = new_event(channel, **keyed)
     answers = await store.add(
         [first, new_event(channel, **keyed), new_event(channel, idempotency_key="k", digest=b"2")]
@@ -324,6 +325,7 @@ async def test_what_a_dead_process_held_is_free_at_the_next_start(
 @pytest.mark.parametrize("driver", DRIVERS)
 async def test_a_delivery_that_ends_five_nodes_ends_itself(driver: str, tmp_path: Path) -> None:
     began: dict[str, int] = {}
+    row: dict[str, Any] = {}
     for life in range(6):
         async with open_store(driver, tmp_path, began=began) as store:
             if life == 0:

@@ -43,6 +43,7 @@ from tocsin.domain.permissions import ALL, Caller, grants_of
 from tocsin.service.channels import ChannelDraft, ChannelPatch
 from tocsin.service.publish import Accepted, EventDraft
 from tocsin.service.sight import Listing, Page, Sight
+from tocsin.service.slack import SlackSetup
 from tocsin.web.asgi import build
 from tocsin.web.front import Front
 from tocsin.web.services import Services
@@ -307,6 +308,11 @@ class Channels:
         )
         return state, SECRET
 
+    async def rehearse(
+        self, caller: Caller, sight: Sight, draft: ChannelDraft, *, operation: str
+    ) -> None:
+        _check(caller, operation)
+
     async def list(
         self,
         caller: Caller,
@@ -422,11 +428,20 @@ class Fake(SimpleNamespace):
 
 
 def services(**settings: Any) -> Fake:
-    """A fresh service layer."""
+    """A fresh service layer; Slack is not configured."""
+    channels = Channels()
     return Fake(
         directory=Directory(),
         keys=Keys(),
-        channels=Channels(),
+        channels=channels,
+        slack=SlackSetup(
+            channels=cast(Any, channels),
+            sender=cast(Any, None),
+            client_id="",
+            client_secret="",
+            api_url="",
+            wall_ms=Clock().wall_ms,
+        ),
         publisher=Publisher(),
         log=None,
         credentials=Credentials(),

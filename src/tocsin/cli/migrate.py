@@ -38,7 +38,7 @@ async def _migrate(settings: Settings) -> int:
     """Open the store, which migrates it; today's schema version."""
     from tocsin.clock import Clock
     from tocsin.crypto.keyring import private_folder
-    from tocsin.storage.sqlite import SqliteStore
+    from tocsin.storage import SqliteStore
     from tocsin.storage.tables import SCHEMA_VERSION
 
     clock = Clock()

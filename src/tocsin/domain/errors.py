@@ -17,6 +17,8 @@
     │   │   └── EventPurged         event_purged
     │   ├── PayloadTooLarge         payload_too_large
     │   ├── UnsupportedEncoding     unsupported_encoding
+    │   ├── SlackNotConfigured      slack_not_configured the server has no Slack client id
+    │   ├── SlackRefused            slack_refused        the consent; carries Slack's error name
     │   └── RateLimited             rate_limited         carries the seconds to wait
     └── Unavailable                 unavailable          try again; carries the seconds to wait
 
@@ -146,6 +148,22 @@ class UnsupportedEncoding(Refused):
     """Only content-encoding identity is taken."""
 
     code = "unsupported_encoding"
+
+
+class SlackNotConfigured(Refused):
+    """This server has no Slack client id and secret, so Slack can't be asked."""
+
+    code = "slack_not_configured"
+
+
+class SlackRefused(Refused):
+    """Slack did not accept the code of its consent page; `error` is Slack's name for why."""
+
+    code = "slack_refused"
+
+    def __init__(self, error: str) -> None:
+        super().__init__(f"Slack refused the authorization: {error}.")
+        self.error = error
 
 
 class RateLimited(Refused):

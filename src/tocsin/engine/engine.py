@@ -149,6 +149,7 @@ class Engine:
             raise Unavailable("Nothing can be sent now.")
         target = await self._targets.get(held.channel_id)
         if target is None:
+            self.worker.release((held,))
             raise NotFound()
         return await self.dispatcher.probe(held, target)
 

@@ -196,24 +196,16 @@ class Channels:
 
         Raises Invalid naming the member, QuotaExceeded at the limit.
         """
-        permit(caller, operation)
-        type = self._vault.type(draft.type)
-        project_id = sight.project_id
-        if isinstance(draft.project, str):
-            project_id = (await self._directory.project_in(sight, draft.project)).id
-        now_ms = self._changes.clock.wall_ms()
-        blank = _blank(self._changes.new_id(), sight, project_id, type.name, now_ms)
-        if type.has_format:
-            blank = replace(blank, format=Format.TOCSIN)
-        channel = rules.with_changes(blank, draft, type)
-        merged = self._vault.merge(type, Secrets(settings={}), draft)
+        channel = await self._drafted(caller, sight, draft, operation)
+        project_id = channel.project_id
+        merged = self._vault.merge(self._vault.type(draft.type), Secrets(settings={}), draft)
         if merged.url is not None:
             await vetted(self._vet, merged.url, sight.organization_id)
         channel = replace(channel, sealed=self._vault.seal(channel, merged.secrets))
 
         def store(connection: Connection) -> Made[None]:
             if channels.count(connection, sight) >= self._channels_max:
-                raise QuotaExceeded(f"An organization has at most {self._channels_max} channels.")
+                raise self._full()
             if project_id is not None and not projects.find(connection, sight, id=project_id):
                 raise Invalid("project", "is unknown")
             channels.create(connection, sight, channel)
@@ -226,6 +218,33 @@ class Channels:
         target = Target("channel", channel.id)
         await self._changes.make(caller, sight, operation, target, store)
         return ChannelState(channel=channel, tracking=Tracking()), merged.secrets.secret
+
+    async def rehearse(
+        self, caller: Caller, sight: Sight, draft: ChannelDraft, *, operation: str
+    ) -> None:
+        """Raise what `create` would, as far as that can be told without settings and target."""
+        await self._drafted(caller, sight, draft, operation)
+        count = await self._store.read(lambda c: channels.count(c, sight))
+        if count >= self._channels_max:
+            raise self._full()
+
+    async def _drafted(
+        self, caller: Caller, sight: Sight, draft: ChannelDraft, operation: str
+    ) -> Channel:
+        """The new channel without its secrets; checks right, type, project and plain members."""
+        permit(caller, operation)
+        type = self._vault.type(draft.type)
+        project_id = sight.project_id
+        if isinstance(draft.project, str):
+            project_id = (await self._directory.project_in(sight, draft.project)).id
+        now_ms = self._changes.clock.wall_ms()
+        blank = _blank(self._changes.new_id(), sight, project_id, type.name, now_ms)
+        if type.has_format:
+            blank = replace(blank, format=Format.TOCSIN)
+        return rules.with_changes(blank, draft, type)
+
+    def _full(self) -> QuotaExceeded:
+        return QuotaExceeded(f"An organization has at most {self._channels_max} channels.")
 
     async def update(
         self,

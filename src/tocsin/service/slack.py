@@ -10,13 +10,13 @@ import re
 from collections import Counter
 from collections.abc import Callable
 from typing import Any, Protocol
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
 import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from tocsin.channels import check_url
+from tocsin.channels import check_url, origin_of
 from tocsin.channels.base import USER_AGENT
 from tocsin.domain.errors import (
     Invalid,
@@ -116,8 +116,8 @@ class SlackSetup:
         `Channels.create` does, SlackNotConfigured, SlackRefused with Slack's error, and Unavailable
         when Slack can't be asked or answers nonsense; nothing is stored then.
         """
+        named = bool(draft.name)
         draft = replace(draft, type="slack", settings={}, name=draft.name or "slack")
-        named = draft.name != "slack" or draft.description is not None
         await self._channels.rehearse(caller, sight, draft, operation=operation)
         if not self._client_id or not self._client_secret:
             raise SlackNotConfigured
@@ -182,7 +182,7 @@ class SlackSetup:
 
     def _read(self, reply: Reply, secrets: tuple[str, ...]) -> Installed:
         """What the answer says; raises SlackRefused, or Unavailable for anything but an answer."""
-        if not 200 <= reply.status < 300 and not 400 <= reply.status < 500 or reply.status == 429:
+        if (not 200 <= reply.status < 300 and not 400 <= reply.status < 500) or reply.status == 429:
             raise self._later(reply, f"status {reply.status}")
         answer = _object(reply.body)
         if answer.get("ok") is False:
@@ -246,5 +246,6 @@ def _label(name: Any) -> str | None:
 
 def _name(installed: Installed) -> str:
     labels = [label for label in (installed.team, installed.channel) if label]
-    where = "/".join(labels) or urlsplit(installed.url).hostname or ""
+    origin = origin_of(installed.url)
+    where = "/".join(labels) or (origin[1] if origin else "")
     return f"slack {where}"[:NAME_CHARS_MAX].strip()

@@ -210,13 +210,14 @@ events = Table(
     Column("organization_id", Id, nullable=False),
     Column("project_id", Id),
     Column("type", Text, nullable=False),
-    Column("data", LargeBinary, nullable=False),
-    Column("people", LargeBinary),
     Column("idempotency_key", Text),
     Column("occurred_at", Ms, nullable=False),
     Column("created_at", Ms, nullable=False),
     Column("deliveries", Integer, nullable=False),
     Column("unmatched", Text),
+    # The large ones last: lists read the others without their overflow pages.
+    Column("people", LargeBinary),
+    Column("data", LargeBinary, nullable=False),
 )
 Index("events_organization", events.c.organization_id, events.c.id)
 

@@ -10,6 +10,7 @@ from tocsin.service.directory import Directory
 from tocsin.service.keys import Keys
 from tocsin.service.log import Log
 from tocsin.service.publish import Publisher
+from tocsin.service.slack import SlackSetup
 
 
 class Health(Protocol):
@@ -29,6 +30,8 @@ class Services(Protocol):
     def keys(self) -> Keys: ...
     @property
     def channels(self) -> Channels: ...
+    @property
+    def slack(self) -> SlackSetup: ...
     @property
     def publisher(self) -> Publisher: ...
     @property

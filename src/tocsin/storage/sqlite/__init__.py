@@ -1,5 +1,5 @@
 """The embedded store: one SQLite file, one writer thread, a few readers."""
 
-from tocsin.storage.sqlite.store import SqliteStore
+from tocsin.storage.sqlite.store import SqliteStore, StoreInUse
 
-__all__ = ["SqliteStore"]
+__all__ = ["SqliteStore", "StoreInUse"]

@@ -1,13 +1,14 @@
 """Publish: events, their deliveries and their idempotency keys in one transaction."""
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
 
 from tocsin.domain.model import ChannelId, DeliveryId, Unmatched
 from tocsin.storage.base import Added, Duplicate, NewEvent, Stale, Stored
+from tocsin.storage.sqlite.known import Known
 from tocsin.storage.sqlite.rows import Row, Values
 
 # One row, so that the interpreter lock changes hands once and not once per row.
@@ -68,12 +69,11 @@ def one_value(connection: sqlite3.Connection, statement: str, parameters: Row) -
     return connection.execute(statement, parameters).fetchone()[0]
 
 
-def add(connection: sqlite3.Connection, node: int, items: Sequence[NewEvent]) -> list[Added]:
+def add(
+    connection: sqlite3.Connection, node: int, known: Known, items: Sequence[NewEvent]
+) -> list[Added]:
     """Store events with their deliveries; the answers stand in the order of the items."""
-    organizations = {item.event.organization_id for item in items}
-    versions = dict(
-        _decode_versions(one_value(connection, _VERSIONS, (_encode(list(organizations)).decode(),)))
-    )
+    versions = _versions(connection, known, items)
     answers: list[Added] = []
     kept: list[NewEvent] = []
     for item in items:
@@ -86,15 +86,28 @@ def add(connection: sqlite3.Connection, node: int, items: Sequence[NewEvent]) ->
             kept.append(item)
     if not kept:
         return answers
-    claimed = _insert(connection, node, kept)
+    claimed = _insert(connection, node, known, kept)
     for answer in answers:
         if type(answer) is Stored:
             answer.claimed = next(claimed)
     return answers
 
 
-def _insert(connection: sqlite3.Connection, node: int, items: list[NewEvent]) -> Any:
-    openings = _Openings(connection, items)
+def _versions(
+    connection: sqlite3.Connection, known: Known, items: Sequence[NewEvent]
+) -> dict[str, int]:
+    versions = known.versions
+    unknown = {item.event.organization_id for item in items}.difference(versions)
+    if unknown:
+        rows = one_value(connection, _VERSIONS, (_encode(list(unknown)).decode(),))
+        versions.update(_decode_versions(rows))
+    return versions
+
+
+def _insert(
+    connection: sqlite3.Connection, node: int, known: Known, items: list[NewEvent]
+) -> Iterator[list[DeliveryId]]:
+    openings = _Openings(connection, known, items)
     events: list[Row] = []
     rows: list[Row] = []
     freed: dict[ChannelId, int] = {}
@@ -144,6 +157,7 @@ def _insert(connection: sqlite3.Connection, node: int, items: list[NewEvent]) ->
     _EVENTS.run(connection, events)
     _DELIVERIES.run(connection, rows)
     if freed:
+        known.open_lanes.difference_update(freed)
         FREED.run(connection, sorted(freed.items()))
     return iter(claimed)
 
@@ -151,20 +165,29 @@ def _insert(connection: sqlite3.Connection, node: int, items: list[NewEvent]) ->
 class _Openings:
     """Which lanes of a batch may be claimed from at birth: open, and nothing older is due."""
 
-    def __init__(self, connection: sqlite3.Connection, items: list[NewEvent]) -> None:
+    def __init__(self, connection: sqlite3.Connection, known: Known, items: list[NewEvent]) -> None:
         self._connection = connection
+        self._open = known.open_lanes
         channels = {d.channel_id for item in items for d in item.deliveries if d.claim}
+        unknown = channels.difference(known.open_lanes)
         rows: list[LaneRow] = []
-        if channels:
-            rows = _decode_lanes(one_value(connection, _LANES, (_encode(list(channels)).decode(),)))
+        if unknown:
+            rows = _decode_lanes(one_value(connection, _LANES, (_encode(list(unknown)).decode(),)))
         self._lanes = {row[0]: row for row in rows}
-        self._known: dict[str, bool] = {}
+        self._answers: dict[str, bool] = {}
+        for channel_id, parked, blocked_until_ms, next_due_ms, backlog_through in rows:
+            # A hold that has passed stays in the row; only a new one closes the lane again.
+            held = blocked_until_ms > items[0].due_ms
+            if not held and parked is None and next_due_ms is None and backlog_through is None:
+                known.open_lanes.add(ChannelId(channel_id))
 
     def open(self, channel_id: ChannelId, due_ms: int) -> bool:
-        known = self._known.get(channel_id)
-        if known is None:
-            known = self._known[channel_id] = self._look(channel_id, due_ms)
-        return known
+        if channel_id in self._open:
+            return True
+        answer = self._answers.get(channel_id)
+        if answer is None:
+            answer = self._answers[channel_id] = self._look(channel_id, due_ms)
+        return answer
 
     def _look(self, channel_id: ChannelId, now_ms: int) -> bool:
         row = self._lanes.get(channel_id)

@@ -64,7 +64,7 @@ class Add:
         self._items = items
 
     def run(self, writer: Writer) -> list[Added]:
-        return adding.add(writer.connection, writer.node, self._items)
+        return adding.add(writer.connection, writer.node, writer.known, self._items)
 
     def split(self) -> Sequence[Operation]:
         half = len(self._items) // 2
@@ -86,21 +86,38 @@ class Settle:
     order = SETTLE
     control = False
 
-    def __init__(self, items: Sequence[Settlement], *, minimal: bool = False) -> None:
+    def __init__(
+        self, items: Sequence[Settlement], *, one_by_one: bool = False, minimal: bool = False
+    ) -> None:
         self._items = items
+        self._one_by_one = one_by_one
         self._minimal = minimal
 
     def run(self, writer: Writer) -> Settled:
-        return settling.settle(writer.connection, writer.node, self._items)
+        return settling.settle(
+            writer.connection,
+            writer.node,
+            writer.known,
+            self._items,
+            one_by_one=self._one_by_one,
+        )
 
     def split(self) -> Sequence[Operation]:
+        if not self._one_by_one:
+            # Either some claim no longer stands, or an item is at fault: this tells them apart.
+            return (Settle(self._items, one_by_one=True, minimal=self._minimal),)
         half = len(self._items) // 2
-        return (Settle(self._items[:half]), Settle(self._items[half:])) if half else ()
+        if not half:
+            return ()
+        return (
+            Settle(self._items[:half], one_by_one=True),
+            Settle(self._items[half:], one_by_one=True),
+        )
 
     def alone(self, error: Exception) -> Operation | Exception:
         if self._minimal:
             return error
-        return Settle([minimal(self._items[0])], minimal=True)
+        return Settle([minimal(self._items[0])], one_by_one=True, minimal=True)
 
     def join(self, answers: Sequence[Any]) -> Settled | Exception:
         joined = Settled([], [])

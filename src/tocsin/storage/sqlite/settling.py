@@ -8,6 +8,7 @@ import msgspec
 from tocsin.domain.model import ChannelId, DeliveryId, OrganizationId, Origin, Status
 from tocsin.storage.base import Settled, Settlement
 from tocsin.storage.sqlite.claiming import cancel_where_dropped
+from tocsin.storage.sqlite.known import Known
 from tocsin.storage.sqlite.rows import Row, Values
 
 _ATTEMPTS = Values(
@@ -62,29 +63,44 @@ _PARK_CHANNEL = """
 _BUMP = "UPDATE organizations SET version = version + 1 WHERE id = ?"
 
 
-def settle(connection: sqlite3.Connection, node: int, items: Sequence[Settlement]) -> Settled:
-    """Apply what still matches; what does not is kept as a superseded attempt."""
-    connection.execute("SAVEPOINT settle")
+class NotAllApplied(Exception):
+    """Some claim no longer stands: settle these one by one, in a transaction from its start."""
+
+
+def settle(
+    connection: sqlite3.Connection,
+    node: int,
+    known: Known,
+    items: Sequence[Settlement],
+    *,
+    one_by_one: bool,
+) -> Settled:
+    """Apply what still matches; what does not is kept as a superseded attempt.
+
+    All at once raises NotAllApplied when something does not match.
+    """
     superseded: list[DeliveryId] = []
     applied = items
-    if _MOVE.run(connection, [_move_row(item) for item in items], (node,)) == len(items):
+    if not one_by_one:
+        if _MOVE.run(connection, [_move_row(item) for item in items], (node,)) != len(items):
+            raise NotAllApplied
         _ATTEMPTS.run(connection, [_attempt_row(item, 0) for item in items])
     else:
-        connection.execute("ROLLBACK TO settle")
         applied = []
         for item in items:
             if _settle_one(connection, node, item):
                 applied.append(item)
             else:
                 superseded.append(item.id)
-    connection.execute("RELEASE settle")
-    lanes = _lane_rows(applied)
+    lanes = _lane_rows(applied, known)
     if lanes:
         _LANES.run(connection, lanes)
     waiting = [item.id for item in applied if item.status is Status.WAITING]
     if waiting:
         cancel_where_dropped(connection, waiting, applied[0].finished_at)
     disabled = _park(connection, applied)
+    if disabled:
+        known.forget()
     return Settled(superseded=superseded, disabled=disabled)
 
 
@@ -148,13 +164,18 @@ class _Tally(msgspec.Struct):
     due_ms: int | None = None
 
 
-def _lane_rows(items: Sequence[Settlement]) -> list[Row]:
+def _lane_rows(items: Sequence[Settlement], known: Known) -> list[Row]:
     tallies: dict[ChannelId, _Tally] = {}
     for item in items:
         tally = tallies.get(item.channel_id)
         if tally is None:
             tally = tallies[item.channel_id] = _Tally(item.version)
         _count(tally, item)
+    known.open_lanes.difference_update(
+        channel_id
+        for channel_id, tally in tallies.items()
+        if tally.due_ms is not None or tally.hold_until_ms
+    )
     return [
         (
             channel_id,

@@ -164,6 +164,7 @@ class SqliteStore:
             at = above
 
             def step(writer: Writer, at: str = at) -> tuple[str | None, int]:
+                writer.known.forget()
                 return claiming.check_lanes(writer.connection, at, LANES_PER_CHECK)
 
             further, found = await self._writer.submit(Direct(step))

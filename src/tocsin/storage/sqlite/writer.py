@@ -17,9 +17,11 @@ from typing import Any, Protocol
 import sqlalchemy as sa
 
 from tocsin.domain.errors import TocsinError, Unavailable
+from tocsin.storage.sqlite.known import Known
 
 WAL_BYTES_MAX = 128 * 1024 * 1024
 OPERATIONS_PER_TRANSACTION_MAX = 64
+TRANSACTIONS_PER_LOOK = 64
 
 _STORE_FAULTS = frozenset(
     {
@@ -86,7 +88,9 @@ class Writer:
         self._connection: sqlite3.Connection | None = None
         self._core: sa.Connection | None = None
         self._engine: sa.Engine | None = None
+        self._transactions = 0
         self.node = 0
+        self.known = Known()
 
     def start(self) -> None:
         """Start the thread; the connection opens with the first operation."""
@@ -126,7 +130,7 @@ class Writer:
                 tickets, closing = self._gather()
                 if tickets:
                     self._group(tickets)
-                    self._checkpoint_if_large()
+                    self._keep_small()
                 if closing:
                     break
         except BaseException as error:  # the thread must never end in silence
@@ -157,6 +161,7 @@ class Writer:
             self._answer(hot, self._together([operation for operation, _ in hot]))
         for ticket in tickets:
             if ticket[0].control:
+                self.known.forget()
                 self._answer([ticket], [self._apart(ticket[0])])
 
     def _together(self, operations: Sequence[Operation]) -> list[Any]:
@@ -210,6 +215,7 @@ class Writer:
         return answers
 
     def _rollback(self) -> bool:
+        self.known.forget()
         try:
             if self._connection is not None and self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
@@ -221,8 +227,12 @@ class Writer:
         pairs = [(future, answer) for (_, future), answer in zip(tickets, answers, strict=True)]
         self._loop.call_soon_threadsafe(_resolve, pairs)
 
-    def _checkpoint_if_large(self) -> None:
-        """Keep the log bounded even when readers overlap for long."""
+    def _keep_small(self) -> None:
+        """Now and then: keep the log bounded even when readers overlap for long."""
+        self._transactions += 1
+        if self._transactions % TRANSACTIONS_PER_LOOK:
+            return
+        self.known.bound()
         try:
             if os.stat(f"{self._path}-wal").st_size > WAL_BYTES_MAX:
                 self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -230,6 +240,7 @@ class Writer:
             pass  # the next transaction meets the same fault and reports it
 
     def _disconnect(self) -> None:
+        self.known.forget()
         core, self._core = self._core, None
         engine, self._engine = self._engine, None
         connection, self._connection = self._connection, None

@@ -5,11 +5,17 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
-from tocsin.domain.errors import Conflict, Invalid, Malformed, Refused, RouteNotFound, TocsinError
+from tocsin.domain.errors import (
+    Conflict,
+    Invalid,
+    Malformed,
+    RouteNotFound,
+    SlackRefused,
+    TocsinError,
+)
 from tocsin.web.replies import JSON, Refusal, error_headers
 
 ROUTE_NOT_FOUND = (404, 1002, "Route not found")
-SLACK_NOT_CONFIGURED = (400, 5011, "Slack is not configured")
 
 STATUS: dict[str, tuple[int, int, str]] = {
     "malformed_json": (400, 3000, "Validation Error"),
@@ -29,14 +35,9 @@ STATUS: dict[str, tuple[int, int, str]] = {
     "rate_limited": (429, 5003, "Limit Exceeded"),
     "internal": (500, 1000, "Internal error"),
     "unavailable": (503, 1001, "Service unavailable"),
-    "slack_not_configured": SLACK_NOT_CONFIGURED,
+    "slack_refused": (400, 5010, "Slack authorization failed"),
+    "slack_not_configured": (400, 5011, "Slack is not configured"),
 }
-
-
-class SlackNotConfigured(Refused):
-    """The server has no Slack client id and secret."""
-
-    code = "slack_not_configured"
 
 
 class ErrorItem(Struct):
@@ -47,9 +48,10 @@ class ErrorItem(Struct):
 
 
 class ErrorData(Struct):
-    """What there is to say beyond the message."""
+    """What there is to say beyond the message; `slack` is Slack's own name of its error."""
 
-    errors: list[ErrorItem]
+    errors: list[ErrorItem] | UnsetType = UNSET
+    slack: str | UnsetType = UNSET
 
 
 class ErrorBody(Struct):
@@ -82,6 +84,8 @@ def refuse(error: TocsinError) -> Refusal:
         data = ErrorData([ErrorItem("", error.message)])
     elif isinstance(error, Conflict):
         data = ErrorData([ErrorItem(error.field or "", error.message)])
+    elif isinstance(error, SlackRefused):
+        data = ErrorData(slack=error.error)
     body: Any = ErrorReply(error=ErrorBody(code, message, data))
     headers = tuple(pair for pair in error_headers(error) if pair[0] != b"allow")
     return Refusal(status, JSON, _encode(body), headers)

@@ -9,16 +9,17 @@ from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, JSONBody
+from msgspec.structs import replace
 
 from tocsin.domain.applivery_events import patterns_with_flags
 from tocsin.domain.errors import Forbidden, Invalid, NotFound
 from tocsin.domain.ids import normalize_id
-from tocsin.domain.model import Format
+from tocsin.domain.model import ChannelState, Format
 from tocsin.service.channels import ChannelDraft
 from tocsin.web import spec
 from tocsin.web.applivery import bodies, views
 from tocsin.web.applivery.bodies import ApplicationNotificationIn, OrganizationNotificationIn
-from tocsin.web.applivery.errors import ErrorReply, SlackNotConfigured
+from tocsin.web.applivery.errors import ErrorReply
 from tocsin.web.applivery.views import NotificationReply, PageReply
 from tocsin.web.calls import Call, require, takes_body
 from tocsin.web.dialects import Dialect
@@ -75,28 +76,49 @@ def _clear(call: Call, organization_level: bool) -> bool:
 
 async def _create(call: Call, data: Any, *, organization_level: bool) -> NotificationReply:
     description = bodies.described(data.description)
-    if data.type == "slack":
-        bodies.slack_consent(data.setup, organization_level=organization_level)
-        raise SlackNotConfigured()
-    url = bodies.webhook_url(data.setup, organization_level=organization_level)
     flags = bodies.given_flags(data.events)
     draft = ChannelDraft(
-        name=description or _name("webhook", url),
-        type="webhook",
-        settings={"url": url},
+        name=description or "",
+        type=data.type,
+        settings={},
         project=None if organization_level else call.sight.project_id,
         description=description,
         event_types=list(patterns_with_flags((), flags, organization_level=organization_level)),
-        format=Format.APPLIVERY,
     )
     channels = call.services.channels
     level = _ORGANIZATION if organization_level else _APPLICATION
     try:
-        state, _ = await channels.create(call.caller, call.sight, draft, operation=level + "create")
+        state = await _made(call, data, draft, organization_level, level + "create")
     except Invalid as error:
         raise _renamed(error) from None
     clear = _clear(call, organization_level)
     return NotificationReply(data=views.notification(state, channels, clear=clear))
+
+
+async def _made(
+    call: Call, data: Any, draft: ChannelDraft, organization_level: bool, operation: str
+) -> ChannelState:
+    """The new channel, by what `setup` holds for its type."""
+    caller, sight, services = call.caller, call.sight, call.services
+    if data.type == "slack":
+        consent = bodies.slack_consent(data.setup, organization_level=organization_level)
+        return await services.slack.create(
+            caller,
+            sight,
+            draft,
+            code=consent.code,
+            redirect_uri=consent.redirect_uri,
+            operation=operation,
+        )
+    url = bodies.webhook_url(data.setup, organization_level=organization_level)
+    draft = replace(
+        draft,
+        name=draft.name or _name("webhook", url),
+        settings={"url": url},
+        format=Format.APPLIVERY,
+    )
+    state, _ = await services.channels.create(caller, sight, draft, operation=operation)
+    return state
 
 
 def _name(type: str, url: str) -> str:

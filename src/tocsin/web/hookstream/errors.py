@@ -22,6 +22,8 @@ STATUS: dict[str, tuple[int, str | None]] = {
     "event_purged": (409, None),
     "payload_too_large": (413, None),
     "unsupported_encoding": (415, None),
+    "slack_not_configured": (400, None),
+    "slack_refused": (400, None),
     "rate_limited": (429, "Rate limit exceeded"),
     "internal": (500, "Internal error"),
     "unavailable": (503, None),

@@ -22,6 +22,8 @@ STATUS: dict[str, tuple[int, str]] = {
     "event_purged": (409, "Event purged"),
     "payload_too_large": (413, "Payload too large"),
     "unsupported_encoding": (415, "Unsupported encoding"),
+    "slack_not_configured": (400, "Slack is not configured"),
+    "slack_refused": (400, "Slack authorization failed"),
     "rate_limited": (429, "Too many requests"),
     "internal": (500, "Internal error"),
     "unavailable": (503, "Unavailable"),

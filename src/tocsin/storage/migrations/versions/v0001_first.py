@@ -240,13 +240,13 @@ def _events() -> None:
         sa.Column("organization_id", Id, nullable=False),
         sa.Column("project_id", Id),
         sa.Column("type", sa.Text(), nullable=False),
-        sa.Column("data", sa.LargeBinary(), nullable=False),
-        sa.Column("people", sa.LargeBinary()),
         sa.Column("idempotency_key", sa.Text()),
         sa.Column("occurred_at", Ms, nullable=False),
         sa.Column("created_at", Ms, nullable=False),
         sa.Column("deliveries", sa.Integer(), nullable=False),
         sa.Column("unmatched", sa.Text()),
+        sa.Column("people", sa.LargeBinary()),
+        sa.Column("data", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index("events_organization", "events", ["organization_id", "id"])

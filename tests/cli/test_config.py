@@ -1,0 +1,75 @@
+"""Settings on the command line: what is shown, what is hidden, and how errors read."""
+
+import json
+
+import pytest
+from tests.cli.running import Cli
+
+from tocsin.config import SECRET_SETTINGS, Settings
+
+TOKEN = "a-token-that-nobody-may-see-" + "x" * 20
+
+
+def test_every_setting_is_shown_once(cli: Cli) -> None:
+    shown = cli.json("config")
+    assert list(shown) == [f"TOCSIN_{name.upper()}" for name in Settings.model_fields]
+    assert shown["TOCSIN_PORT"] == 8400
+    table = cli.good("config")
+    assert all(name in table for name in shown)
+
+
+def test_flag_goes_before_environment_before_file(cli: Cli) -> None:
+    (cli.folder / "tocsin.toml").write_text('port = 1\nhost = "::1"\nlog_level = "error"\n')
+    shown = cli.json("config", "--port", "3", env={"TOCSIN_PORT": "2", "TOCSIN_HOST": "::2"})
+    assert shown["TOCSIN_PORT"] == 3
+    assert shown["TOCSIN_HOST"] == "::2"
+    assert shown["TOCSIN_LOG_LEVEL"] == "error"
+
+
+def test_secrets_are_masked(cli: Cli) -> None:
+    (cli.folder / "key").write_text("k" * 44)
+    secret_file = str(cli.folder / "key")
+    env = {"TOCSIN_OPERATOR_TOKEN": TOKEN, "TOCSIN_MASTER_KEY_FILE": secret_file}
+    for arguments in (["config"], ["config", "--json"]):
+        ended = cli.run(*arguments, "--slack-client-secret", TOKEN, env=env)
+        assert ended.returncode == 0
+        assert TOKEN not in ended.stdout + ended.stderr
+        assert "k" * 44 not in ended.stdout
+    shown = json.loads(ended.stdout)
+    assert [shown[f"TOCSIN_{name.upper()}"] for name in SECRET_SETTINGS] == ["••••"] * 3
+
+
+@pytest.mark.parametrize(
+    ("env", "named"),
+    [
+        ({"TOCSIN_PORT": "many"}, "TOCSIN_PORT"),
+        ({"TOCSIN_PORT": "99999"}, "TOCSIN_PORT"),
+        ({"TOCSIN_ALLOW_NETWORKS": "everything"}, "TOCSIN_ALLOW_NETWORKS"),
+        ({"TOCSIN_OPERATOR_TOKEN": "short"}, "TOCSIN_OPERATOR_TOKEN"),
+        ({"TOCSIN_MASTER_KEY_FILE": "/nowhere/key"}, "TOCSIN_MASTER_KEY_FILE"),
+        ({"TOCSIN_LOG_LEVEL": "loud"}, "TOCSIN_LOG_LEVEL"),
+    ],
+)
+@pytest.mark.parametrize("command", ["config", "serve", "doctor", "orgs"])
+def test_wrong_setting_is_named(cli: Cli, env: dict[str, str], named: str, command: str) -> None:
+    ended = cli.run(command, env=env)
+    assert ended.returncode == 2
+    assert ended.stdout == ""
+    assert ended.stderr.startswith(f"error: {named}: ")
+    assert "Traceback" not in ended.stderr
+    assert env[named] not in ended.stderr or named != "TOCSIN_OPERATOR_TOKEN"
+
+
+def test_unknown_key_of_the_file_is_named(cli: Cli) -> None:
+    (cli.folder / "tocsin.toml").write_text("prot = 1\n")
+    ended = cli.run("config")
+    assert ended.returncode == 2
+    assert "prot" in ended.stderr
+
+
+def test_file_that_is_no_toml_is_told(cli: Cli) -> None:
+    (cli.folder / "tocsin.toml").write_text("port = = 1\n")
+    ended = cli.run("config")
+    assert ended.returncode == 2
+    assert "tocsin.toml" in ended.stderr
+    assert "Traceback" not in ended.stderr

@@ -36,6 +36,13 @@ def cost(pid: int | str = "self") -> Cost:
     return Cost(cpu, round(memory["VmRSS"], 1), round(memory["VmHWM"], 1))
 
 
+def machine_busy_seconds() -> float:
+    """CPU seconds that all processes of the machine have used so far."""
+    with open("/proc/stat") as file:
+        user, nice, system, _, _, irq, softirq, *_ = map(int, file.readline().split()[1:])
+    return (user + nice + system + irq + softirq) / TICKS_PER_SECOND
+
+
 class Child:
     """A module of ours in a process of its own: a job in JSON in, a result in JSON out."""
 

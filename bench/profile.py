@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ def profile(folder: Path, *, seconds: float, batch: int, rows: int = ROWS) -> No
     os.environ["PYTHONPATH"] = str(Path.cwd())
     with SinkControl() as sink, Service(folder, sink, command=COMMAND) as service:
         job = service.job(batch=batch, connections=CONNECTIONS, seconds=seconds)
+        os.kill(service.server.pid, signal.SIGUSR1)
         with Child("bench.publisher", job) as child:
             said = child.line()
             stats = sink.wait(said["events"])

@@ -1,11 +1,14 @@
-"""`tocsin` with a sampling profiler beside it: `python -m bench.profiled serve`.
+"""`tocsin` with a sampling profiler in it: `python -m bench.profiled serve`.
 
-Every sample gives each thread's CPU time since the one before to the stack it is in, so that
-waiting counts nothing. Written as JSON to the file that BENCH_PROFILE names, at the end.
+Sampling begins with the signal SIGUSR1. Every sample gives each thread's CPU time since the one
+before to the stack it is in, so that waiting counts nothing. It is taken in a signal handler: a
+thread of its own would get its turn only where the others let go of the interpreter, and would
+see nothing but those places. Written as JSON to the file that BENCH_PROFILE names, at the end.
 """
 
 import json
 import os
+import signal
 import sys
 import threading
 import time
@@ -14,40 +17,42 @@ from pathlib import Path
 from types import CodeType, FrameType
 
 INTERVAL_SECONDS = 0.002
-SWITCH_SECONDS = 0.0005
 
 Place = tuple[str, str]
 """A module's file and a function's name."""
 
 
 class Sampler:
-    """Watches all threads but its own."""
+    """Watches all threads, from the main one."""
 
     def __init__(self) -> None:
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="sampler", daemon=True)
         self._cpu: dict[int, float] = {}
         self._names: dict[CodeType, Place] = {}
         self.own: dict[str, defaultdict[Place, float]] = {}
         self.within: dict[str, defaultdict[Place, float]] = {}
         self.cpu_seconds: defaultdict[str, float] = defaultdict(float)
 
-    def start(self) -> None:
-        # Else a busy thread is only ever seen where it lets go of the interpreter by itself.
-        sys.setswitchinterval(SWITCH_SECONDS)
-        self._thread.start()
+    def prepare(self) -> None:
+        """Begin with the next SIGUSR1."""
+        signal.signal(signal.SIGALRM, self._sample)
+        signal.signal(signal.SIGUSR1, self._begin)
 
     def stop(self) -> None:
-        self._stop.set()
-        self._thread.join()
+        signal.setitimer(signal.ITIMER_REAL, 0)
 
-    def _run(self) -> None:
-        me = threading.get_ident()
-        while not self._stop.wait(INTERVAL_SECONDS):
-            names = {thread.ident: thread.name for thread in threading.enumerate()}
-            for ident, frame in sys._current_frames().items():
-                if ident != me and ident in names:
-                    self._take(ident, names[ident], frame)
+    def _begin(self, _: int, __: FrameType | None) -> None:
+        signal.setitimer(signal.ITIMER_REAL, INTERVAL_SECONDS, INTERVAL_SECONDS)
+
+    def _sample(self, _: int, frame: FrameType | None) -> None:
+        main = threading.main_thread()
+        for thread in threading.enumerate():
+            ident = thread.ident
+            if ident is not None:
+                found = frame if thread is main else sys._current_frames().get(ident)
+                if found is not None:
+                    self._take(ident, thread.name, found)
+        # What the sampling itself took is nobody's.
+        self._cpu[main.ident or 0] = time.thread_time()
 
     def _take(self, ident: int, name: str, frame: FrameType) -> None:
         try:
@@ -107,7 +112,7 @@ def main() -> None:
     from tocsin.cli import main as run
 
     sampler = Sampler()
-    sampler.start()
+    sampler.prepare()
     try:
         run()
     finally:

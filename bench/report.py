@@ -103,9 +103,9 @@ def _void(runs: list[Run]) -> list[str]:
 
 def show(found: Report) -> None:
     """Tables for people."""
-    console = Console(width=110)
+    console = Console(width=150)
     table = Table(title="Deliveries per second, first publish to last receipt")
-    for column in ("run", "what", "received", "s", "per s", "median", "refused"):
+    for column in ("run", "what", "received", "s", "per s", "median", "others", "refused"):
         table.add_column(column, justify="left" if column in ("run", "what") else "right")
     for run in found.runs:
         table.add_row(
@@ -115,9 +115,11 @@ def show(found: Report) -> None:
             f"{run.seconds:.1f}",
             f"{run.per_second:,.0f}",
             f"{found.medians[run.name]:,.0f}",
+            f"{run.others:.2f}",
             ", ".join(f"{why} x {count}" for why, count in run.refused.items()),
         )
     console.print(table)
+    console.print("others: cores that processes of others kept busy; a quiet machine has 0.0x\n")
     _show_cost(console, found)
     if found.latencies:
         _show_latencies(console, found.latencies)
@@ -155,8 +157,9 @@ def _show_cost(console: Console, found: Report) -> None:
 
 def _show_latencies(console: Console, latencies: list[Latency]) -> None:
     table = Table(title="Milliseconds at a steady rate")
-    columns = ("rate/s", "events", "missing", "accepted→received p50", "p99", "due→received p50")
-    for column in (*columns, "p99", "due→accepted p50", "p99", "fdatasync p50", "p99"):
+    pairs = ("accepted→received", "due→received", "due→accepted", "fdatasync")
+    columns = [f"{pair}\n{percent}" for pair in pairs for percent in ("p50", "p99")]
+    for column in ("rate/s", "events", "missing", *columns, "others"):
         table.add_column(column, justify="right")
     for one in latencies:
         values = (
@@ -168,6 +171,7 @@ def _show_latencies(console: Console, latencies: list[Latency]) -> None:
             one.answer_p99,
             one.fdatasync_p50,
             one.fdatasync_p99,
+            one.others,
         )
         counts = (f"{one.rate:,}", f"{one.events:,}", str(one.missing))
         table.add_row(*counts, *(f"{value:.2f}" for value in values))

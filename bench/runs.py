@@ -1,12 +1,13 @@
 """The runs: what each does, and what it measured."""
 
+import time
 from pathlib import Path
 from typing import Any
 
 from msgspec import Struct
 
 from bench.disk import DiskProbe
-from bench.processes import MIB, Child, Cost, cost
+from bench.processes import MIB, Child, cost, machine_busy_seconds
 from bench.service import Service, SinkControl
 
 CONNECTIONS = 64
@@ -25,6 +26,32 @@ class Usage(Struct, frozen=True):
     rss_peak_mib: float
 
 
+class Watch:
+    """What the processes of a run use from now on."""
+
+    def __init__(self, sink: SinkControl, server_pid: int | None = None) -> None:
+        self._pids = {"sink": sink.pid}
+        if server_pid is not None:
+            self._pids["tocsin"] = server_pid
+        self._before = {name: cost(pid) for name, pid in self._pids.items()}
+        self._own = cost().cpu_seconds
+        self._machine = machine_busy_seconds()
+        self._began = time.monotonic()
+
+    def usage(self, driver: str, said: Any) -> tuple[list[Usage], float]:
+        """What each process used, and how many cores all others did; `said` is the driver's."""
+        found = []
+        for name, pid in self._pids.items():
+            before, after = self._before[name], cost(pid)
+            used = round(after.cpu_seconds - before.cpu_seconds, 2)
+            found.append(Usage(name, used, after.rss_peak_mib))
+        found.append(Usage(driver, round(said["cpu_seconds"], 2), said["rss_mib"]))
+        ours = sum(one.cpu_seconds for one in found) + cost().cpu_seconds - self._own
+        machine = machine_busy_seconds() - self._machine
+        others = (machine - ours) / (time.monotonic() - self._began)
+        return found, round(max(0.0, others), 2)
+
+
 class Run(Struct, frozen=True):
     """One throughput run: `received` deliveries between the first publish and the last receipt."""
 
@@ -35,6 +62,8 @@ class Run(Struct, frozen=True):
     per_second: float
     refused: dict[str, int]
     usage: list[Usage]
+    others: float
+    """Cores that other processes kept busy meanwhile: the more, the less the run says."""
     start_seconds: float | None = None
     database_mib: float | None = None
 
@@ -66,16 +95,17 @@ class Latency(Struct, frozen=True):
     fdatasync_p50: float
     fdatasync_p99: float
     usage: list[Usage]
+    others: float
 
 
 def run_a(sink: SinkControl, seconds: float) -> Run:
     """A bare loop of POSTs: 64 workers, 512 bytes, nothing stored."""
     sink.reset()
-    before = cost(sink.pid)
+    watch = Watch(sink)
     with Child("bench.baseline", {"url": sink.url, "seconds": seconds}) as child:
         said = child.line()
     stats = sink.wait(said["events"])
-    return _run("a", said, stats, said["events"], [_since(sink, before), _said("poster", said)])
+    return _run("a", said, stats, said["events"], *watch.usage("poster", said))
 
 
 def run_publish(
@@ -108,16 +138,12 @@ def run_fanout(folder: Path, sink: SinkControl, seconds: float) -> Run:
 def run_latency(folder: Path, sink: SinkControl, seconds: float, rate: int) -> Latency:
     """Publish at a steady rate and see when each event arrives."""
     with Service(folder, sink, timed=True) as service:
-        before = cost(sink.pid), cost(service.server.pid)
+        watch = Watch(sink, service.server.pid)
         job = service.job(batch=0, connections=CONNECTIONS, seconds=seconds, rate=rate)
         with DiskProbe(folder) as disk, Child("bench.publisher", job) as child:
             said = child.line()
             sink.wait(said["events"])
-        usage = [
-            _since(sink, before[0]),
-            _used("tocsin", before[1], cost(service.server.pid)),
-            _said("publisher", said),
-        ]
+        usage, others = watch.usage("publisher", said)
     times = sink.times()
     moments = [m for m in said["moments"] if m[0] in times]
     accepted = [max(0.0, times[id] - at) for id, _, at in moments]
@@ -136,6 +162,7 @@ def run_latency(folder: Path, sink: SinkControl, seconds: float, rate: int) -> L
         fdatasync_p50=percentile_ms(disk.seconds, 50),
         fdatasync_p99=percentile_ms(disk.seconds, 99),
         usage=usage,
+        others=others,
     )
 
 
@@ -155,28 +182,31 @@ def _measure(
     *,
     deliveries_per_event: int,
 ) -> Run:
-    before = cost(sink.pid), cost(service.server.pid)
+    watch = Watch(sink, service.server.pid)
     with Child("bench.publisher", job) as child:
         said = child.line()
         expected = said["events"] * deliveries_per_event
         stats = sink.wait(expected)
-    usage = [
-        _since(sink, before[0]),
-        _used("tocsin", before[1], cost(service.server.pid)),
-        _said("publisher", said),
-    ]
     return _run(
         name,
         said,
         stats,
         expected,
-        usage,
+        *watch.usage("publisher", said),
         start_seconds=round(service.start_seconds, 2),
         database_mib=round(service.database_bytes / MIB, 1),
     )
 
 
-def _run(name: str, said: Any, stats: Any, expected: int, usage: list[Usage], **more: float) -> Run:
+def _run(
+    name: str,
+    said: Any,
+    stats: Any,
+    expected: int,
+    usage: list[Usage],
+    others: float,
+    **more: float,
+) -> Run:
     seconds = max(stats["last"] - said["first"], 1e-9)
     return Run(
         name=name,
@@ -186,17 +216,6 @@ def _run(name: str, said: Any, stats: Any, expected: int, usage: list[Usage], **
         per_second=round(stats["count"] / seconds, 1),
         refused=said.get("refused", {}),
         usage=usage,
+        others=others,
         **more,
     )
-
-
-def _used(process: str, before: Cost, after: Cost) -> Usage:
-    return Usage(process, round(after.cpu_seconds - before.cpu_seconds, 2), after.rss_peak_mib)
-
-
-def _since(sink: SinkControl, before: Cost) -> Usage:
-    return _used("sink", before, cost(sink.pid))
-
-
-def _said(process: str, said: Any) -> Usage:
-    return Usage(process, round(said["cpu_seconds"], 2), said["rss_mib"])

@@ -73,7 +73,7 @@ def tool(name: str) -> str:
 def run(command: list[str], *, url: str, key: str, body: str) -> str:
     environment = {"TARGET": url, "KEY": key, "BODY": body, "NO_PROXY": "*"}
     done = subprocess.run(
-        command, env={**os.environ, **environment}, capture_output=True, text=True, timeout=90
+        command, env={**os.environ, **environment}, capture_output=True, text=True, timeout=240
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -106,7 +106,7 @@ def by_fetch(url: str, key: str, body: str) -> Answer:
     return status, data
 
 
-CLIENTS = (by_curl, by_curl_and_api_key, by_requests, by_fetch)
+CLIENTS = (by_curl, by_requests, by_fetch)
 
 
 @pytest.fixture
@@ -168,7 +168,7 @@ def check_hookstream(
     assert (sent["event"], sent["id"], sent["data"]) == ("build.created", event["id"], {"build": 1})
 
 
-@pytest.mark.parametrize("client", CLIENTS)
+@pytest.mark.parametrize("client", [*CLIENTS, by_curl_and_api_key])
 def test_hookstream_sample(platform: Tenant, receiver: Receiver, client: Any) -> None:
     url = f"{platform.server.url}/v1/notification-channels"
     body = HOOKSTREAM_BODY.replace("URL", receiver.url())

@@ -1,15 +1,27 @@
 """A command line in an empty folder, and one beside a running server."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.cli.running import Cli
+from tests.cli.running import Cli, Inside
 
 
 @pytest.fixture
 def cli(tmp_path: Path) -> Cli:
     return Cli(tmp_path)
+
+
+@pytest.fixture
+def inside(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Inside:
+    for name in [name for name in os.environ if name.startswith("TOCSIN_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.chdir(tmp_path)
+    return Inside(capsys)
 
 
 @pytest.fixture(scope="session")

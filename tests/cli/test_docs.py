@@ -13,6 +13,7 @@ from cyclopts import App
 from standardwebhooks import Webhook
 from tests.cli.running import Cli
 
+from tocsin.channels import channel_types
 from tocsin.cli.tree import COMMANDS, tree
 from tocsin.config import SECRET_SETTINGS, Settings
 from tocsin.crypto.signing import new_secret, sign
@@ -35,9 +36,10 @@ def page(name: str) -> str:
 def rows(text: str, heading: str) -> dict[str, list[str]]:
     """The table under a heading, by its first cell."""
     section = text.split(f"\n## {heading}\n")[1].split("\n## ")[0]
-    lines = [line for line in section.splitlines() if line.startswith("|")][2:]
-    cells = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
-    return {row[0].strip("`| "): row[1:] for row in cells}
+    table = next(part for part in section.split("\n\n") if part.lstrip().startswith("|"))
+    lines = table.strip().splitlines()[2:]
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    return {row[0].strip("`"): row[1:] for row in cells}
 
 
 def blocks(text: str, language: str) -> list[str]:
@@ -48,7 +50,7 @@ def test_every_setting_stands_there_with_its_default() -> None:
     table = rows(page("configuration"), "Settings")
     assert set(table) == {f"TOCSIN_{name.upper()}" for name in Settings.model_fields}
     for name, field in Settings.model_fields.items():
-        stated = table[f"TOCSIN_{name.upper()}"][0].strip("`| ")
+        stated = table[f"TOCSIN_{name.upper()}"][0].strip("`")
         default = field.default
         written = "" if default in (None, ()) else str(default)
         assert stated == (written.lower() if isinstance(default, bool) else written), name
@@ -122,6 +124,11 @@ def test_every_reason_and_status_stands_there() -> None:
     assert set(rows(page("concepts"), "Delivery statuses")) == set(Status) - {Status.GROUPED}
 
 
+def test_every_channel_type_stands_there() -> None:
+    for name in channel_types():
+        assert f"`{name}`" in page("concepts")
+
+
 def test_roles_stand_there_with_their_grants() -> None:
     table = rows(page("security"), "Permissions")
     for role, grants in ROLES.items():
@@ -133,10 +140,12 @@ def test_roles_stand_there_with_their_grants() -> None:
 HARNESS = {
     "python": "import json, sys\nfor line in sys.stdin:\n    case = json.loads(line)\n"
     "    print(verify(case['secret'], case['headers'], case['body'].encode()))\n",
-    "javascript": "for (const line of require('fs').readFileSync(0, 'utf8').trim().split('\\n')) {\n"
+    "javascript": "const input = require('fs').readFileSync(0, 'utf8');\n"
+    "for (const line of input.trim().split('\\n')) {\n"
     "  const c = JSON.parse(line);\n"
     "  console.log(verify(c.secret, c.headers, Buffer.from(c.body)));\n}\n",
-    "go": "func main() {\n\tin := bufio.NewScanner(os.Stdin)\n\tfor in.Scan() {\n\t\tvar c struct {\n"
+    "go": "func main() {\n\tin := bufio.NewScanner(os.Stdin)\n"
+    "\tfor in.Scan() {\n\t\tvar c struct {\n"
     "\t\t\tSecret, Body string\n\t\t\tHeaders map[string]string\n\t\t}\n"
     "\t\tjson.Unmarshal(in.Bytes(), &c)\n"
     "\t\tfmt.Println(Verify(c.Secret, c.Headers, []byte(c.Body)))\n\t}\n}\n",
@@ -240,12 +249,16 @@ def test_library_of_the_readme_verifies() -> None:
 def test_quick_start_of_the_readme_works(cli: Cli) -> None:
     """The very commands, line by line, but for the ports."""
     _, _, setup, channels, publish = blocks((ROOT / "README.md").read_text(), "sh")[:5]
+    command = cli.folder / "bin" / "tocsin"
+    command.parent.mkdir()
+    command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m tocsin "$@"\n')
+    command.chmod(0o755)
     with cli.serving():
         url = (cli.folder / ".tocsin" / "url").read_text().strip()
         script = "\n".join(
             [
                 "set -e",
-                f'tocsin() {{ "{sys.executable}" -m tocsin "$@"; }}',
+                'export PATH="$PWD/bin:$PATH"',
                 setup.replace("http://127.0.0.1:8400", url).replace("--port 9000", "--port 0"),
                 "{ ",
                 channels.replace("curl ", "curl -sS --fail-with-body "),

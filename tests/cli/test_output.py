@@ -40,10 +40,7 @@ def test_text_is_no_markup(text: str) -> None:
 
 
 def test_empty_values_are_a_dash_and_others_are_not() -> None:
-    assert [shown(one) for one in (None, "", [], {})] == ["–"] * 4
-    assert [shown(one) for one in (0, False, ["a", "b"], {"a": 1})] == [
-        "0",
-        "no",
-        "a, b",
-        '{"a": 1}',
-    ]
+    nothing: list[object] = [None, "", [], {}]
+    assert [shown(one) for one in nothing] == ["–"] * 4
+    something: list[object] = [0, False, ["a", "b"], {"a": 1}]
+    assert [shown(one) for one in something] == ["0", "no", "a, b", '{"a": 1}']

@@ -151,7 +151,7 @@ def _icon(message: Message, event: Event) -> str:
 
 
 def _blocks(message: Message, icon: str, event: Event) -> Iterator[Block]:
-    """Title, text, a table of two columns, the link, and a line about the event; ≤ 13 blocks."""
+    """Title, text, a table of two columns, the link, and a line about the event; ≤ 20 blocks."""
     header = f"{icon} {message.title}"
     yield {"type": "header", "text": _plain(header, HEADER_SIZE_MAX)}
     text = message.text

@@ -21,7 +21,7 @@ UNMATCHED = {
 
 def publish(
     type: str,
-    data: str = "{}",
+    data: Annotated[str, Parameter(allow_leading_hyphen=True)] = "{}",
     /,
     *,
     project: Annotated[str | None, Parameter(name=("--project", "-p"))] = None,

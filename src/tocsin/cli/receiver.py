@@ -92,7 +92,7 @@ class Answers:
 
 @dataclass
 class Receiver:
-    """Listens while it is entered. `told` is called with each arrival before it is answered.
+    """Listens while it is entered. `told` is called with each arrival once it was answered.
 
     `secrets_of` and `answers_of` say by path what is known and how to answer. ValueError or OSError
     on entering means that the address can't be listened on.
@@ -156,14 +156,16 @@ class Receiver:
         status = self.answers_of(path).next(verified)
         self.count += 1
         arrival = Arrival(self.count, method, path, headers, body, proofs, status)
-        self.told(arrival)
         text = b"" if status in (204, 304) else f"{PHRASES.get(status, status)}\n".encode()
         length = "" if status in (204, 304) else f"content-length: {len(text)}\r\n"
         keep = headers.get("connection", "").lower() != "close"
         close = "" if keep else "connection: close\r\n"
         reply = f"HTTP/1.1 {status} {PHRASES.get(status, '')}\r\n{length}{close}\r\n"
-        writer.write(reply.encode() + text)
-        await writer.drain()
+        try:
+            writer.write(reply.encode() + text)
+            await writer.drain()
+        finally:
+            self.told(arrival)
         return keep
 
 

@@ -32,7 +32,11 @@ class Server:
     ] = field(default=None, repr=False)
     data_dir: Annotated[
         Path | None,
-        Parameter(group=GROUP, help="Data directory of the server here; default: its setting."),
+        Parameter(
+            env_var="TOCSIN_DATA_DIR",
+            group=GROUP,
+            help="Data directory of the server here; default: its setting.",
+        ),
     ] = None
     json: Annotated[
         bool, Parameter(negative="", group=GROUP, help="Print JSON, as the API gives it.")

@@ -1,7 +1,9 @@
 """Settings for commands: the flags made from them, and reading them with errors for people."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import field, make_dataclass
+from tomllib import TOMLDecodeError
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Group, Parameter
@@ -62,3 +64,11 @@ def load_settings(given: Mapping[str, Any] | None = None) -> Settings:
         return load(given)
     except ConfigError as error:
         raise Misused(str(error), "`tocsin config` shows every setting and its value") from None
+    except TOMLDecodeError as error:
+        raise Misused(f"{_file()}: {error}", "docs/configuration.md shows how it looks") from None
+    except OSError as error:
+        raise Misused(f"can't read {_file()}: {error.strerror}") from None
+
+
+def _file() -> str:
+    return os.environ.get("TOCSIN_CONFIG", "tocsin.toml")

@@ -18,6 +18,7 @@ ARRIVE_SECONDS = 15.0
 SETTLE_SECONDS = 3.0
 POLL_SECONDS = 0.05
 FAILS_FIRST = "/native"
+STOPPED_EARLY = 130
 
 EVENTS = (
     ("build.created", {"number": 42, "branch": "main"}, ("/applivery", "/hookstream", "/native")),
@@ -48,6 +49,7 @@ class Play:
         self._arrivals: list[Arrival] = []
         self._quiet = True
         self._held: list[Arrival] = []
+        self._code = STOPPED_EARLY
 
     async def run(self) -> int:
         """Everything from start to end."""
@@ -66,30 +68,32 @@ class Play:
                 acts = asyncio.create_task(self._acts(service, receiver))
                 return await self._until_stopped(acts, service)
 
-    async def _until_stopped(self, acts: "asyncio.Task[int]", service: Service) -> int:
-        """The acts' result; their end comes early by a signal, or by the service's own death."""
+    async def _until_stopped(self, acts: "asyncio.Task[None]", service: Service) -> int:
+        """The exit code; the acts' end comes early by a signal, or by the service's own death."""
         stopped = asyncio.create_task(self._stop.wait())
         died = asyncio.create_task(service.ended())
         try:
             await asyncio.wait({acts, stopped, died}, return_when=asyncio.FIRST_COMPLETED)
             if died.done():
                 died.result()
-            return acts.result() if acts.done() else 130
+            if acts.done():
+                acts.result()
+            return self._code
         finally:
             for task in (acts, stopped, died):
                 task.cancel()
             await asyncio.gather(acts, stopped, died, return_exceptions=True)
 
-    async def _acts(self, service: Service, receiver: Receiver) -> int:
+    async def _acts(self, service: Service, receiver: Receiver) -> None:
         world = await self._make(service, receiver)
         wanted = await self._publish(world)
         arrived = await self._watch(wanted)
         delivered = arrived and await self._all_delivered(world, len(wanted))
         good = self._judge(wanted, arrived=arrived, delivered=delivered)
+        self._code = 0 if good else 1
         if not self._once:
             self._show.try_it(world, receiver.url)
             await self._stop.wait()
-        return 0 if good else 1
 
     async def _make(self, service: Service, receiver: Receiver) -> World:
         self._show.step(

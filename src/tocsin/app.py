@@ -156,13 +156,18 @@ class App:
 
     def _wire(self, store: SqliteStore, sealer: Sealer, journal: SendJournal) -> None:
         settings, clock = self.settings, self.clock
-        new_id = _safe_ids(IdMaker(store.node, store.floor_ms), clock)
+        id_at = _safe_ids(IdMaker(store.node, store.floor_ms))
         types = channel_types()
         guard = Guard(settings.allow_networks, https_only=settings.https_only)
         self.resolver = Resolver()
         self.client = Client(self.resolver, guard)
         self.routing = Routing(store)
-        changes = Changes(store=store, clock=clock, new_id=new_id, routing=self.routing)
+        changes = Changes(
+            store=store,
+            clock=clock,
+            new_id=lambda: id_at(clock.wall_ms()),
+            routing=self.routing,
+        )
         self.changes = changes
         self.runner = JobRunner(changes)
         self.credentials = Credentials(
@@ -189,7 +194,7 @@ class App:
             routing=self.routing,
             dispatch=self.engine,
             clock=clock,
-            new_id=new_id,
+            new_id=id_at,
             idempotency_hours=settings.idempotency_hours,
         )
         self.directory = Directory(changes=changes, runner=self.runner)
@@ -302,15 +307,16 @@ class App:
         return given
 
 
-def _safe_ids(maker: IdMaker, clock: Clock) -> Callable[[], str]:
+def _safe_ids(maker: IdMaker) -> Callable[[int], str]:
     """Ids for all threads: publishing makes them on the loop, control changes in the writer."""
     lock = threading.Lock()
+    make = maker.make
 
-    def new_id() -> str:
+    def id_at(now_ms: int) -> str:
         with lock:
-            return maker.make(clock.wall_ms())
+            return make(now_ms)
 
-    return new_id
+    return id_at
 
 
 def serve(settings: Settings, announce: Callable[[App], None]) -> int:

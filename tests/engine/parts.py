@@ -222,7 +222,7 @@ async def assembled(
             routing=routing,
             dispatch=engine,
             clock=clock,
-            new_id=lambda: ids.make(clock.wall_ms()),
+            new_id=ids.make,
             idempotency_hours=24,
         )
         parts = Parts(store, engine, publisher)

@@ -12,6 +12,9 @@ from tocsin.domain.exchange import Request
 from tocsin.domain.model import Format, Secrets
 
 
+_AGENT = ("user-agent", USER_AGENT)
+
+
 class WebhookSettings(Settings, frozen=True):
     """Where the webhook goes and what proves its origin beside the standard signature."""
 
@@ -56,15 +59,17 @@ class Webhook(ChannelType[WebhookSettings]):
     def build(self, sending: Sending, settings: WebhookSettings) -> Request:
         channel = sending.channel
         format = channel.format or Format.TOCSIN
+        headers: tuple[tuple[str, str], ...] = (
+            ("content-type", CONTENT_TYPES[format]),
+            _AGENT,
+            ("tocsin-delivery", sending.delivery_id),
+            ("tocsin-attempt", str(sending.attempt_number)),
+        )
+        if sending.headers:
+            headers += tuple([(name.lower(), value) for name, value in sending.headers.items()])
         return Request(
             url=settings.url,
-            headers=(
-                ("content-type", CONTENT_TYPES[format]),
-                ("user-agent", USER_AGENT),
-                ("tocsin-delivery", sending.delivery_id),
-                ("tocsin-attempt", str(sending.attempt_number)),
-                *((name.lower(), value) for name, value in sending.headers.items()),
-            ),
+            headers=headers,
             body=render(format, sending.event, sending.origin, channel),
         )
 
@@ -76,24 +81,26 @@ class Webhook(ChannelType[WebhookSettings]):
         The message id is the event's, so that it is the same on every retry. Secrets that are
         being rotated out sign too until their time is up.
         """
-        if secrets.secret is None:
+        secret = secrets.secret
+        if secret is None:
             raise ValueError("a webhook has a signing secret")
-        keys = [secrets.secret]
-        keys += [old.secret for old in secrets.retiring if old.until_ms > timestamp_s * 1000]
+        keys = [secret]
+        if secrets.retiring:
+            keys += [old.secret for old in secrets.retiring if old.until_ms > timestamp_s * 1000]
         message_id = sending.event.id
-        proofs = [
+        headers = (
+            *request.headers,
             ("webhook-id", message_id),
             ("webhook-timestamp", str(timestamp_s)),
             ("webhook-signature", sign(keys, message_id, timestamp_s, request.body)),
-        ]
+        )
         own_secret = secrets.settings.get("signing_secret")
         if own_secret:
-            proofs.append(
-                ("x-hookstream-signature", hookstream_signature(own_secret, request.body))
-            )
+            proof = hookstream_signature(own_secret, request.body)
+            headers += (("x-hookstream-signature", proof),)
         if secrets.settings.get("send_token") and request.url[:8].lower() == "https://":
-            proofs.append(("x-applivery-token", secrets.secret))
-        return Request(url=request.url, headers=(*request.headers, *proofs), body=request.body)
+            headers += (("x-applivery-token", secret),)
+        return Request(url=request.url, headers=headers, body=request.body)
 
 
 WEBHOOK = Webhook()

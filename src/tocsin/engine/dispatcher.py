@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable, Sequence
 from random import Random
 
+from tocsin.channels import Sending
 from tocsin.clock import Clock
 from tocsin.domain.exchange import Reply, Request
 from tocsin.domain.model import Attempt, Origin, Status
@@ -14,7 +15,7 @@ from tocsin.engine.journal import SendJournal
 from tocsin.engine.lanes import Lane, Lanes
 from tocsin.engine.settler import Settler
 from tocsin.engine.targets import Target, Targets
-from tocsin.engine.verdict import counts_against_target, decide
+from tocsin.engine.verdict import decide
 from tocsin.net.client import Client
 from tocsin.net.errors import NotSent, SendFailed
 from tocsin.storage.base import AttemptRecord, Held, Settlement
@@ -63,7 +64,7 @@ class Dispatcher:
     @property
     def may_send(self) -> bool:
         """Whether a send may start now."""
-        return self._settler.healthy and not self.stopping and self._journal.room > 0
+        return self._settler.healthy and not self.stopping and bool(self._journal.free)
 
     def pump(self) -> None:
         """Start slots for what can be taken, as far as there are any."""
@@ -151,7 +152,20 @@ class Dispatcher:
 class _Attempt:
     """One try of one delivery."""
 
-    __slots__ = ("_d", "_done", "_dropped", "_held", "_sending", "_slot", "_target", "record")
+    __slots__ = (
+        "_d",
+        "_done",
+        "_dropped",
+        "_held",
+        "_request",
+        "_sending",
+        "_slot",
+        "_target",
+        "record",
+    )
+
+    _request: Request
+    _sending: Sending
 
     def __init__(
         self,
@@ -183,13 +197,19 @@ class _Attempt:
         try:
             if target.trouble is not None:
                 outcome = Retry(Reason.UNSEALING_FAILED, target.trouble)
+            elif target.speaks_http:
+                self._sending = target.sending(held)
+                self._request = target.build(self._sending)
+                reply = await d._client.send(
+                    self._request,
+                    organization=held.event.organization_id,
+                    timeout_seconds=target.timeout_seconds,
+                    gate=self._gate,
+                )
+                outcome = target.judge(reply, started_ms)
             else:
                 self._sending = target.sending(held)
-                if target.speaks_http:
-                    reply = await self._send()
-                    outcome = target.judge(reply, clock.wall_ms())
-                else:
-                    outcome = await self._send_otherwise()
+                outcome = await self._send_otherwise()
         except NotSent:
             return False
         except SendFailed as error:
@@ -203,24 +223,14 @@ class _Attempt:
         duration_ms = round((clock.monotonic() - started) * 1000)
         return self._settle(outcome, reply, started_ms, duration_ms)
 
-    async def _send(self) -> Reply:
-        d, held, target = self._d, self._held, self._target
-        request = target.build(self._sending)
-
-        def gate() -> Request | None:
-            """The one send gate: what may still stop the first byte, then stamp and sign."""
-            if not target.current or (not d.may_send and self._slot is None):
-                return None
-            signed = target.sign(request, self._sending, d._clock.wall_ms() // 1000)
-            self._begin()
-            return signed
-
-        return await d._client.send(
-            request,
-            organization=held.event.organization_id,
-            timeout_seconds=target.timeout_seconds,
-            gate=gate,
-        )
+    def _gate(self) -> Request | None:
+        """The one send gate: what may still stop the first byte, then stamp and sign."""
+        d, target = self._d, self._target
+        if not target.current or (self._slot is None and not d.may_send):
+            return None
+        signed = target.sign(self._request, self._sending, d._clock.wall_ms() // 1000)
+        self._begin()
+        return signed
 
     async def _send_otherwise(self) -> Outcome:
         if not self._target.current or not self._d.may_send:
@@ -246,30 +256,30 @@ class _Attempt:
         self, outcome: Outcome, reply: Reply | None, started_ms: int, duration_ms: int
     ) -> bool:
         d, held, target = self._d, self._held, self._target
-        clock = d._clock
         verdict = decide(
             outcome,
             origin=held.origin,
             step=held.step,
             schedule_ms=target.schedule_ms,
-            now_ms=clock.storage_ms(),
+            now_ms=d._clock.storage_ms(),
             random=d._random.random,
         )
         status_code = reply.status if reply is not None else None
         error = verdict.error
-        if reply is not None and error is not None and reply.note is not None:
-            error = f"{error} ({reply.note})"
+        if error is not None:
+            if reply is not None and reply.note is not None:
+                error = f"{error} ({reply.note})"
+            error = bounded(error, ERROR_BYTES_MAX)
         self.record = AttemptRecord(
             number=held.number,
             started_at=started_ms,
             duration_ms=duration_ms,
             outcome=verdict.outcome,
             status_code=status_code,
-            error=None if error is None else bounded(error, ERROR_BYTES_MAX),
+            error=error,
             response_body=_body_text(reply),
         )
         delivered = verdict.status is Status.DELIVERED
-        counts = counts_against_target(outcome, status_code)
         settlement = Settlement(
             id=held.id,
             claim=held.claim,
@@ -278,20 +288,20 @@ class _Attempt:
             origin=held.origin,
             version=target.channel.version,
             status=verdict.status,
-            finished_at=clock.wall_ms(),
+            finished_at=started_ms + duration_ms,
             due_ms=verdict.due_ms,
             step=verdict.step,
             attempt=self.record,
             hold_until_ms=verdict.hold_until_ms,
             park=verdict.park,
-            counts_in_streak=self._in_streak(delivered, counts),
+            counts_in_streak=self._in_streak(delivered),
         )
         if verdict.hold_until_ms:
             self._dropped = d._lanes.hold(held.channel_id, verdict.hold_until_ms)
         d._settler.put(settlement, self._settled)
         return delivered
 
-    def _in_streak(self, delivered: bool, counts: bool) -> bool:
+    def _in_streak(self, delivered: bool) -> bool:
         """Whether this failure is another delivery's than those of the streak so far."""
         held = self._held
         lane = self._d._lanes.lane(held.channel_id)

@@ -21,7 +21,7 @@ class SendJournal:
     """Slots of (delivery, claim), one for each send begun and not yet settled.
 
     A context manager. `began` holds what the file said when it was opened; `start` empties it,
-    once the store has taken that over.
+    once the store has taken that over. `free` are the slots left: without one no send may begin.
     """
 
     def __init__(self, path: Path, slots: int) -> None:
@@ -38,7 +38,7 @@ class SendJournal:
             self._map = mmap.mmap(descriptor, size)
         finally:
             os.close(descriptor)
-        self._free: list[int] = []
+        self.free: list[int] = []
         return self
 
     def __exit__(
@@ -52,23 +52,18 @@ class SendJournal:
     def start(self) -> None:
         """Empty every slot; from here on `begin` may be called."""
         self._map[:] = bytes(len(self._map))
-        self._free = [at * _SLOT.size for at in range(self._slots)]
-
-    @property
-    def room(self) -> int:
-        """How many sends may still begin."""
-        return len(self._free)
+        self.free = [at * _SLOT.size for at in range(self._slots)]
 
     def begin(self, delivery_id: DeliveryId, claim: int) -> int:
         """Note a send directly before its first byte; returns its slot."""
-        slot = self._free.pop()
+        slot = self.free.pop()
         _SLOT.pack_into(self._map, slot, delivery_id.encode(), claim)
         return slot
 
     def end(self, slot: int) -> None:
         """Forget a send whose settlement is committed."""
         self._map[slot : slot + _SLOT.size] = _EMPTY
-        self._free.append(slot)
+        self.free.append(slot)
 
 
 def _read(descriptor: int) -> dict[str, int]:

@@ -7,7 +7,6 @@ from msgspec import Struct
 
 from tocsin.domain.model import Origin, Status
 from tocsin.domain.outcome import (
-    BREAKER_REASONS,
     Delivered,
     Gone,
     Outcome,
@@ -70,13 +69,6 @@ def decide(
             return Verdict("retry", Status.WAITING, due_ms, step + 1, error, hold_until_ms)
         case _:
             assert_never(outcome)
-
-
-def counts_against_target(outcome: Outcome, status_code: int | None) -> bool:
-    """Whether a failure says that the target is down: network errors, timeouts, 429 and 5xx."""
-    if isinstance(outcome, Retry) and outcome.reason in BREAKER_REASONS:
-        return True
-    return status_code is not None and (status_code == 429 or status_code >= 500)
 
 
 def _text(reason: Reason, detail: str) -> str:

@@ -92,7 +92,7 @@ class Publisher:
         routing: Routing,
         dispatch: Dispatch,
         clock: Clock,
-        new_id: Callable[[], str],
+        new_id: Callable[[int], str],
         idempotency_hours: int,
     ) -> None:
         self._store = store
@@ -197,7 +197,7 @@ class Publisher:
                 unmatched = routes.why_unmatched(project_id, wanted)
         new_id = self._new_id
         event = Event(
-            id=EventId(new_id()),
+            id=EventId(new_id(wall_ms)),
             organization_id=sight.organization_id,
             project_id=project_id,
             type=draft.type,
@@ -208,7 +208,9 @@ class Publisher:
         )
         planned = NewEvent(
             event=event,
-            deliveries=[NewDelivery(DeliveryId(new_id()), route.channel_id) for route in targets],
+            deliveries=[
+                NewDelivery(DeliveryId(new_id(wall_ms)), route.channel_id) for route in targets
+            ],
             version=routes.version,
             due_ms=due_ms,
             unmatched=unmatched,

@@ -7,7 +7,7 @@ from typing import Any
 from msgspec import Struct
 
 from bench.disk import DiskProbe
-from bench.processes import MIB, Child, cost, machine_busy_seconds
+from bench.processes import MIB, Child, cost, machine_busy_seconds, yardstick_ms
 from bench.service import Service, SinkControl
 
 CONNECTIONS = 64
@@ -33,6 +33,7 @@ class Watch:
         self._pids = {"sink": sink.pid}
         if server_pid is not None:
             self._pids["tocsin"] = server_pid
+        self.yardstick_ms = yardstick_ms()
         self._before = {name: cost(pid) for name, pid in self._pids.items()}
         self._own = cost().cpu_seconds
         self._machine = machine_busy_seconds()
@@ -64,6 +65,8 @@ class Run(Struct, frozen=True):
     usage: list[Usage]
     others: float
     """Cores that other processes kept busy meanwhile: the more, the less the run says."""
+    yardstick_ms: float
+    """How slow the machine was: see `yardstick_ms`."""
     start_seconds: float | None = None
     database_mib: float | None = None
 
@@ -105,7 +108,14 @@ def run_a(sink: SinkControl, seconds: float) -> Run:
     with Child("bench.baseline", {"url": sink.url, "seconds": seconds}) as child:
         said = child.line()
     stats = sink.wait(said["events"])
-    return _run("a", said, stats, said["events"], *watch.usage("poster", said))
+    return _run(
+        "a",
+        said,
+        stats,
+        said["events"],
+        *watch.usage("poster", said),
+        yardstick_ms=watch.yardstick_ms,
+    )
 
 
 def run_publish(
@@ -193,6 +203,7 @@ def _measure(
         stats,
         expected,
         *watch.usage("publisher", said),
+        yardstick_ms=watch.yardstick_ms,
         start_seconds=round(service.start_seconds, 2),
         database_mib=round(service.database_bytes / MIB, 1),
     )

@@ -70,7 +70,7 @@ def shown(value: Any) -> str:
         case str():
             return visible(value)
         case list() if all(isinstance(item, str) for item in value):
-            return visible(", ".join(value))
+            return visible(", ".join(value)) or NOTHING
         case dict() | list():
             return visible(as_json(value, indent=None))
         case _:

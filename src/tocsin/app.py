@@ -325,9 +325,7 @@ def serve(settings: Settings, announce: Callable[[App], None]) -> int:
     0 after an orderly stop, 1 when a part has died. What keeps the service from starting is
     raised, as `App` says.
     """
-    # Long-lived objects stay out of every collection; events make few cycles.
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 50)
+    gc.set_threshold(50_000, 20, 50)  # events make few cycles
     sys.setswitchinterval(SWITCH_SECONDS)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(_serve(settings, announce))
@@ -339,6 +337,7 @@ async def _serve(settings: Settings, announce: Callable[[App], None]) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, app.stop)
     async with app:
+        gc.freeze()  # what is there from the start on stays out of every collection
         announce(app)
         try:
             await app.wait()

@@ -184,15 +184,20 @@ class Publisher:
     def _plan(
         self, routes: Routes, sight: Sight, draft: EventDraft, wall_ms: int, due_ms: int
     ) -> NewEvent:
-        if not type_valid(draft.type) or type_reserved(draft.type):
-            raise Invalid("type", _type_trouble(draft.type))
         project_id = _project(routes, sight, draft.project)
+        wanted = routes.known(project_id, draft.type)
+        if wanted is None:
+            # What is known was valid when it was asked for first.
+            if not type_valid(draft.type) or type_reserved(draft.type):
+                raise Invalid("type", _type_trouble(draft.type))
+            wanted = routes.wanting(project_id, draft.type)
+        targets: Sequence[Route] = wanted.routes
         unmatched: Unmatched | None = None
         if draft.channel_ids is not None:
-            targets: Sequence[Route] = _named(routes, sight, draft.channel_ids)
+            targets = _named(routes, sight, draft.channel_ids)
         else:
-            wanted = routes.wanting(project_id, draft.type)
-            targets = _passing(wanted, draft.data)
+            if wanted.filters:
+                targets = _passing(wanted.routes, draft.data)
             if not targets:
                 unmatched = routes.why_unmatched(project_id, wanted)
         new_id = self._new_id
@@ -285,21 +290,23 @@ def _groups(events: list[NewEvent]) -> list[list[NewEvent]]:
 
 
 def _held(event: NewEvent, stored: Stored) -> list[Held]:
-    claimed = set(stored.claimed)
+    deliveries = event.deliveries
+    if len(stored.claimed) < len(deliveries):
+        claimed = set(stored.claimed)
+        deliveries = [delivery for delivery in deliveries if delivery.id in claimed]
     return [
         Held(
-            id=delivery.id,
-            claim=1,
-            channel_id=delivery.channel_id,
-            event=event.event,
-            origin=Origin.EVENT,
-            number=1,
-            step=0,
-            lost=0,
-            due_ms=event.due_ms,
+            delivery.id,
+            1,
+            delivery.channel_id,
+            event.event,
+            Origin.EVENT,
+            1,
+            0,
+            0,
+            event.due_ms,
         )
-        for delivery in event.deliveries
-        if delivery.id in claimed
+        for delivery in deliveries
     ]
 
 
@@ -361,8 +368,6 @@ def _named(routes: Routes, sight: Sight, channel_ids: list[str]) -> list[Route]:
     return list(found.values())
 
 
-def _passing(wanted: tuple[Route, ...], data: bytes) -> Sequence[Route]:
-    if all(route.passes is None for route in wanted):
-        return wanted
+def _passing(wanted: tuple[Route, ...], data: bytes) -> list[Route]:
     decoded = msgspec.json.decode(data)
     return [route for route in wanted if route.passes is None or route.passes(decoded)]

@@ -27,6 +27,13 @@ class Route(Struct, frozen=True):
     passes: Callable[[Any], bool] | None
 
 
+class Wanting(Struct, frozen=True):
+    """The channels whose level and patterns take a type; `filters` says whether any has one."""
+
+    routes: tuple[Route, ...]
+    filters: bool
+
+
 class Routes:
     """The routes of one organization at one version."""
 
@@ -44,7 +51,7 @@ class Routes:
         self.by_id = {row.channel_id: _route(row) for row in rows}
         self._projects = frozenset(project_id for project_id, _ in projects)
         self._slugs = {slug: project_id for project_id, slug in projects}
-        self._matched: dict[tuple[ProjectId | None, str], tuple[Route, ...]] = {}
+        self._wanting: dict[tuple[ProjectId | None, str], Wanting] = {}
 
     def project(self, reference: str) -> ProjectId | None:
         """A project by id or slug, in any case; None when there is none."""
@@ -57,20 +64,22 @@ class Routes:
         """Whether the project (still) exists."""
         return project_id in self._projects
 
-    def wanting(self, project_id: ProjectId | None, event_type: str) -> tuple[Route, ...]:
-        """The channels whose level and patterns take the type, before their filters."""
-        key = (project_id, event_type)
-        found = self._matched.get(key)
-        if found is None:
-            found = tuple(route for route in self._in_scope(project_id) if route.wants(event_type))
-            if len(self._matched) >= TYPES_CACHED_MAX:
-                self._matched.clear()
-            self._matched[key] = found
-        return found
+    def known(self, project_id: ProjectId | None, event_type: str) -> Wanting | None:
+        """What `wanting` has answered before; None for a type that was not asked for yet."""
+        return self._wanting.get((project_id, event_type))
 
-    def why_unmatched(self, project_id: ProjectId | None, wanted: tuple[Route, ...]) -> Unmatched:
+    def wanting(self, project_id: ProjectId | None, event_type: str) -> Wanting:
+        """The channels whose level and patterns take the (valid) type, before their filters."""
+        found = tuple(route for route in self._in_scope(project_id) if route.wants(event_type))
+        answer = Wanting(found, any(route.passes is not None for route in found))
+        if len(self._wanting) >= TYPES_CACHED_MAX:
+            self._wanting.clear()
+        self._wanting[project_id, event_type] = answer
+        return answer
+
+    def why_unmatched(self, project_id: ProjectId | None, wanted: Wanting) -> Unmatched:
         """Why an event reached nobody: no channel at its level, none for its type, or filters."""
-        if wanted:
+        if wanted.routes:
             return Unmatched.FILTERED
         return Unmatched.NO_TYPE if self._in_scope(project_id) else Unmatched.NO_CHANNEL
 

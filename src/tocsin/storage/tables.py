@@ -7,14 +7,13 @@ Times are integer milliseconds; ids are 24 lower-case hex characters, compared b
 
 import sqlalchemy as sa
 from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, LargeBinary, Table, Text
-from sqlalchemy.dialects import postgresql
 
 SCHEMA_VERSION = 1
 """The one number that start compares; raised by every migration."""
 
 metadata = sa.MetaData()
 
-Id = Text().with_variant(postgresql.TEXT(collation="C"), "postgresql")
+Id = Text().with_variant(Text(collation="C"), "postgresql")
 Ms = BigInteger
 
 meta = Table(

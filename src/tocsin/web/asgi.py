@@ -6,6 +6,7 @@ from litestar import Litestar, Response
 from litestar.exceptions import HTTPException, MethodNotAllowedException, NotFoundException
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.spec import Components, SecurityScheme
+from litestar.plugins import PluginProtocol
 
 import tocsin
 from tocsin.config import Settings
@@ -38,10 +39,18 @@ def build(services: Services, settings: Settings, *, cursor_key: bytes) -> Front
     return Front(framework=framework, publish=publish, gate=gate, health=services.health)
 
 
+class _Framework(Litestar):
+    """Litestar without its support of other model libraries: ours are all msgspec's."""
+
+    @staticmethod
+    def _get_default_plugins(plugins: list[PluginProtocol]) -> list[PluginProtocol]:
+        return plugins
+
+
 def _framework() -> Litestar:
     structs = (*native.STRUCTS, *applivery.STRUCTS, *hookstream.STRUCTS)
     handlers: dict[Any, Any] = {HTTPException: _on_error, Exception: _on_error}
-    return Litestar(
+    return _Framework(
         route_handlers=[native.ROUTER, applivery.ROUTER, hookstream.ROUTER],
         request_class=Call,
         exception_handlers=handlers,

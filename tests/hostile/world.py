@@ -1,0 +1,160 @@
+"""The whole service in this process, a tenant for each call, and a look at what is stored."""
+
+import json
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+from msgspec import Struct
+from tests.hostile.rules import ABSENT, Raw
+from tests.web.fakes import Answer, Client
+
+from tocsin.app import App
+from tocsin.web.asgi import build
+
+API = "/api/v1/organizations"
+HOOK = "http://127.0.0.9:9/hook"
+EVENT = {"type": "a.b", "data": 1}
+SETTINGS: dict[str, Any] = {
+    "port": 0,
+    "allow_networks": "127.0.0.9/32",
+    "requests_per_minute": 0,
+    "stranger_requests_per_minute": 0,
+    "channels_per_organization_max": 5000,
+}
+
+# What changes by itself, and no row that anybody makes.
+_PASSING = {"nodes", "meta"}
+_COUNTED = {"keys": {"last_used_at", "request_count"}}
+
+
+class Tenant(Struct):
+    """An organization with one of everything; `names` fills paths, `tokens` are by kind of key."""
+
+    names: dict[str, str]
+    tokens: dict[str, str]
+
+
+class World:
+    """One service for all rows."""
+
+    def __init__(self, app: App) -> None:
+        self.app = app
+        self.client = Client(build(app, app.settings, cursor_key=b"k" * 32))
+        self.operator = app.operator_token
+        self._tenants: dict[str, Tenant] = {}
+        path: Path = app.settings.sqlite_path
+        self._reader = sqlite3.connect(f"file:{path}?mode=ro", uri=True, isolation_level=None)
+        self._version = -1
+        self._stored: dict[str, Any] = {}
+
+    def close(self) -> None:
+        self._reader.close()
+
+    def stored(self) -> dict[str, Any]:
+        """Every row of every table, but for what changes by itself."""
+        (version,) = self._reader.execute("PRAGMA data_version").fetchone()
+        if version != self._version:
+            self._version = version
+            self._stored = {name: self._rows(name) for name in self._tables()}
+        return self._stored
+
+    def _tables(self) -> list[str]:
+        found = self._reader.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+        return [name for (name,) in found if name not in _PASSING and not name.startswith("sqlite")]
+
+    def _rows(self, table: str) -> Any:
+        columns = [row[1] for row in self._reader.execute(f"PRAGMA table_info({table})")]
+        shown = [name for name in columns if name not in _COUNTED.get(table, ())]
+        rows = self._reader.execute(f"SELECT {', '.join(shown)} FROM {table}").fetchall()
+        return len(rows), hash(frozenset(rows))
+
+    async def ask(
+        self,
+        method: str,
+        path: str,
+        body: Any = b"",
+        *,
+        token: str,
+        headers: dict[str, str] | None = None,
+    ) -> Answer:
+        raw = body if isinstance(body, bytes) else encoded(body)
+        return await self.client(method, path, raw, headers, token=token)
+
+    async def make(self, path: str, body: Any, token: str = "") -> Any:
+        answer = await self.ask("POST", path, body, token=token or self.operator)
+        assert answer.status < 300, answer
+        return answer.json()
+
+    async def tenant(self, name: str) -> Tenant:
+        """The tenant of this name, made when it is first asked for."""
+        if name not in self._tenants:
+            self._tenants[name] = await self._new(f"t{len(self._tenants)}")
+        return self._tenants[name]
+
+    async def _new(self, slug: str) -> Tenant:
+        org = (await self.make(API, {"name": slug, "slug": slug}))["id"]
+        here = f"{API}/{org}"
+        project = (await self.make(here + "/projects", {"name": "One", "slug": "one"}))["id"]
+        second = (await self.make(here + "/projects", {"name": "Two", "slug": "two"}))["id"]
+        parked = {"name": "n", "type": "webhook", "settings": {"url": HOOK}, "enabled": False}
+        channel = (await self.make(here + "/channels", parked | {"project": project}))["id"]
+        whole = (await self.make(here + "/channels", parked))["id"]
+        elsewhere = (await self.make(here + "/channels", parked | {"project": second}))["id"]
+        event = (await self.make(here + "/events", EVENT | {"project": project}))["id"]
+        found = await self.ask("GET", f"{here}/events/{event}", token=self.operator)
+        tokens = {"operator": self.operator}
+        key = ""
+        for kind, more in (
+            ("admin", {"role": "admin"}),
+            ("viewer", {"role": "viewer"}),
+            ("bound", {"role": "admin", "project": project}),
+        ):
+            made = await self.make(here + "/keys", {"name": kind} | more)
+            tokens[kind], key = made["token"], made["id"]
+        names = {
+            "org": org,
+            "slug": slug,
+            "project": project,
+            "second": second,
+            "channel": channel,
+            "whole": whole,
+            "elsewhere": elsewhere,
+            "event": event,
+            "delivery": found.json()["deliveries"][0]["id"],
+            "key": key,
+            "none": "0" * 24,
+        }
+        return Tenant(names, tokens)
+
+
+def encoded(body: Any) -> bytes:
+    """JSON in which a `Raw` stands as it is."""
+    raws: list[bytes] = []
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, Raw):
+            raws.append(bytes(value))
+            return f"@@{len(raws) - 1}@@"
+        if isinstance(value, dict):
+            return {name: plain(one) for name, one in value.items()}
+        return [plain(one) for one in value] if isinstance(value, list) else value
+
+    text = json.dumps(plain(body)).encode()
+    for index, raw in enumerate(raws):
+        text = text.replace(b'"@@%d@@"' % index, raw)
+    return text
+
+
+def put(body: Any, path: str, value: Any) -> Any:
+    """A copy of the body with the value at the dotted path; `ABSENT` takes it away."""
+    name, _, rest = path.partition(".")
+    copy = dict(body)
+    if rest:
+        inner = copy.get(name)
+        copy[name] = put(inner if isinstance(inner, dict) else {}, rest, value)
+    elif value is ABSENT:
+        copy.pop(name, None)
+    else:
+        copy[name] = value
+    return copy

@@ -124,6 +124,31 @@ def test_every_route_has_a_row() -> None:
     assert routes == rows
 
 
+def table_of_the_docs() -> str:
+    """The table as `docs/permissions.md` shows it."""
+    lines = [
+        "| call | operation | developer | viewer | key of the project |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for row in TABLE:
+        path = row.path.partition("?")[0].replace("{none}", "{job}").replace("{whole}", "{channel}")
+        roles = [
+            "yes" if row.operation is None or allows(ROLES[role], row.operation) else "no"
+            for role in (Role.DEVELOPER, Role.VIEWER)
+        ]
+        if row.operator_only:
+            roles = ["operator", "operator"]
+        bound = {403: "forbidden", 404: "not found"}.get(row.bound, "yes")
+        operation = f"`{row.operation}`" if row.operation else "any credential"
+        lines.append(f"| {row.method} `{path}` | {operation} | {' | '.join(roles)} | {bound} |")
+    return "\n".join(lines)
+
+
+def test_the_docs_show_this_table() -> None:
+    page = (Path(__file__).parents[2] / "docs/permissions.md").read_text()
+    assert table_of_the_docs() in page
+
+
 @pytest.fixture(scope="module")
 async def app(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[App]:
     folder: Path = tmp_path_factory.mktemp("permissions")

@@ -85,6 +85,17 @@ async def test_free_deliveries_are_claimed_oldest_first_and_once(store: SqliteSt
     assert (await one(store, "SELECT next_due_ms FROM lanes"))["next_due_ms"] is None
 
 
+async def test_a_claim_gives_the_data_byte_for_byte(store: SqliteStore) -> None:
+    channel = await make_channel(store)
+    texts = [
+        '"\\u0000 \\ud83d\\ude00 \U0001f600 \u2028 \x7f \\" \\\\"',
+        ' {\n\t"a" : [1.50, 1e5, 123456789012345678901234567890] }\r\n',
+        "null",
+    ]
+    await store.add([new_event(channel, claim=False, data=text.encode()) for text in texts])
+    assert [held.event.data for held in await claim(store)] == [text.encode() for text in texts]
+
+
 async def test_a_claim_says_when_to_come_again(store: SqliteStore) -> None:
     channel = await make_channel(store)
     due_ms = now_ms() + 60_000

@@ -11,9 +11,9 @@ from collections.abc import Callable, Sequence
 from tocsin.domain.model import ChannelId, OrganizationId
 from tocsin.storage.base import Held
 
-HELD_MAX = 20_000
-HELD_BYTES_MAX = 48 * 1024 * 1024
-LANE_HELD_MAX = 8_000
+HELD_MAX = 10_000
+HELD_BYTES_MAX = 32 * 1024 * 1024
+LANE_HELD_MAX = 4_000
 LOST_ALONE = 2
 """From so many losses with a node on, a delivery is sent with nothing else in flight."""
 

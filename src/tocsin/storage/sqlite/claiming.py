@@ -2,33 +2,48 @@
 
 import sqlite3
 from collections.abc import Sequence
-from typing import Any
 
 import msgspec
 
-from tocsin.domain.model import ChannelId, DeliveryId, Event, EventId, Origin, People
+from tocsin.domain.model import (
+    ChannelId,
+    DeliveryId,
+    Event,
+    EventId,
+    OrganizationId,
+    Origin,
+    People,
+    ProjectId,
+)
 from tocsin.domain.outcome import Reason
 from tocsin.storage.base import ROWS_PER_STEP_MAX, Claims, Held
-from tocsin.storage.sqlite.adding import FREED
+from tocsin.storage.sqlite.adding import FREED, one_value
 
 LANES_PER_CLAIM_MAX = 200
 BACKLOG_CHUNK = 5
 BACKLOG_PAUSE_MS = 100
 LOST_MAX = 5
 
+# Rows come as one JSON value: fetched one by one, each would hand the interpreter lock to the
+# event loop and wait to get it back.
 _DUE_LANES = """
-    SELECT channel_id, backlog_through, backlog_due_ms, cancelled_through FROM lanes
-    WHERE next_due_ms <= ? AND channel_id NOT IN (SELECT value FROM json_each(?))
-    ORDER BY next_due_ms LIMIT ?
+    SELECT json_group_array(json_array(channel_id, backlog_through, backlog_due_ms,
+        cancelled_through)) FROM (
+        SELECT channel_id, backlog_through, backlog_due_ms, cancelled_through FROM lanes
+        WHERE next_due_ms <= ? AND channel_id NOT IN (SELECT value FROM json_each(?))
+        ORDER BY next_due_ms LIMIT ?)
 """
 _DUE = """
-    SELECT d.id, d.claim, d.due_ms, d.attempt_count, d.step, d.lost, d.origin,
-        e.id, e.organization_id, e.project_id, e.type, e.data, e.occurred_at, e.created_at,
-        e.people
-    FROM deliveries AS d INDEXED BY deliveries_open JOIN events AS e ON e.id = d.event_id
-    WHERE d.status = 'waiting' AND d.channel_id = ? AND d.node = 0 AND d.due_ms <= ?
-        AND d.id > ? AND d.id <= ?
-    ORDER BY d.due_ms, d.id LIMIT ?
+    SELECT json_group_array(json_array(id, claim, due_ms, attempt_count, step, lost, origin,
+        event_id, organization_id, project_id, type, CAST(data AS TEXT), occurred_at,
+        created_at, CAST(people AS TEXT))) FROM (
+        SELECT d.id, d.claim, d.due_ms, d.attempt_count, d.step, d.lost, d.origin,
+            e.id AS event_id, e.organization_id, e.project_id, e.type, e.data, e.occurred_at,
+            e.created_at, e.people
+        FROM deliveries AS d INDEXED BY deliveries_open JOIN events AS e ON e.id = d.event_id
+        WHERE d.status = 'waiting' AND d.channel_id = ? AND d.node = 0 AND d.due_ms <= ?
+            AND d.id > ? AND d.id <= ?
+        ORDER BY d.due_ms, d.id LIMIT ?)
 """
 # Ordered, not min(), and by this index: anything else walks all that waits in the lane.
 _NEXT_DUE = """
@@ -62,13 +77,16 @@ _END_LOST = """
     UPDATE deliveries SET node = 0, lost = ?, status = 'exhausted', finished_at = ?,
         last_error = ? WHERE id = ?
 """
-_WRONG_LANES = """
-    SELECT l.channel_id, l.next_due_ms, l.blocked_until_ms, (
-        SELECT min(d.due_ms) FROM deliveries AS d
-        WHERE d.status = 'waiting' AND d.channel_id = l.channel_id AND d.node = 0
-            AND d.id > coalesce(l.cancelled_through, '')
-    ) AS due_ms
-    FROM lanes AS l WHERE l.parked IS NULL AND l.channel_id > ? ORDER BY l.channel_id LIMIT ?
+_LANES_AND_DUE = """
+    SELECT json_group_array(json_array(channel_id, next_due_ms, blocked_until_ms, due_ms)) FROM (
+        SELECT l.channel_id, l.next_due_ms, l.blocked_until_ms, (
+            SELECT d.due_ms FROM deliveries AS d INDEXED BY deliveries_open
+            WHERE d.status = 'waiting' AND d.channel_id = l.channel_id AND d.node = 0
+                AND d.id > coalesce(l.cancelled_through, '')
+            ORDER BY d.due_ms LIMIT 1
+        ) AS due_ms
+        FROM lanes AS l WHERE l.parked IS NULL AND l.channel_id > ?
+        ORDER BY l.channel_id LIMIT ?)
 """
 _REPAIR = """
     UPDATE lanes SET next_due_ms = CASE WHEN ?2 IS NULL THEN NULL
@@ -77,6 +95,34 @@ _REPAIR = """
 
 _HIGHEST = "g"  # above every id
 _decode_people = msgspec.json.Decoder(People).decode
+
+_DueLane = tuple[str, str | None, int, str | None]
+_decode_due_lanes = msgspec.json.Decoder(list[_DueLane]).decode
+
+
+class _Due(msgspec.Struct, array_like=True):
+    """One due delivery with its event, as `_DUE` gives it."""
+
+    id: DeliveryId
+    claim: int
+    due_ms: int
+    attempt_count: int
+    step: int
+    lost: int
+    origin: Origin
+    event_id: EventId
+    organization_id: OrganizationId
+    project_id: ProjectId | None
+    type: str
+    data: str
+    occurred_at: int
+    created_at: int
+    people: str | None
+
+
+_decode_due = msgspec.json.Decoder(list[_Due]).decode
+_LaneDue = tuple[str, int | None, int, int | None]
+_decode_lanes_and_due = msgspec.json.Decoder(list[_LaneDue]).decode
 
 
 def claim(
@@ -90,7 +136,9 @@ def claim(
 ) -> Claims:
     """Take due lanes first, then rows of each lane up to its room; see `DataPlane.claim`."""
     skip = msgspec.json.encode(full).decode()
-    lanes = connection.execute(_DUE_LANES, (now_ms, skip, LANES_PER_CLAIM_MAX)).fetchall()
+    lanes = _decode_due_lanes(
+        one_value(connection, _DUE_LANES, (now_ms, skip, LANES_PER_CLAIM_MAX))
+    )
     held: list[Held] = []
     for channel_id, backlog_through, backlog_due_ms, cancelled in lanes:
         if room <= 0 or bytes_max <= 0:
@@ -127,30 +175,30 @@ def _take(
     through: str,
     limit: int,
 ) -> list[Held]:
-    rows = connection.execute(_DUE, (channel_id, now_ms, above, through, limit))
-    return [_held(row, ChannelId(channel_id)) for row in rows]
+    text = one_value(connection, _DUE, (channel_id, now_ms, above, through, limit))
+    return [_held(row, ChannelId(channel_id)) for row in _decode_due(text)]
 
 
-def _held(row: Any, channel_id: ChannelId) -> Held:
+def _held(row: _Due, channel_id: ChannelId) -> Held:
     return Held(
-        id=row[0],
-        claim=row[1] + 1,
+        id=row.id,
+        claim=row.claim + 1,
         channel_id=channel_id,
         event=Event(
-            id=EventId(row[7]),
-            organization_id=row[8],
-            project_id=row[9],
-            type=row[10],
-            data=row[11],
-            occurred_at=row[12],
-            created_at=row[13],
-            people=None if row[14] is None else _decode_people(row[14]),
+            id=row.event_id,
+            organization_id=row.organization_id,
+            project_id=row.project_id,
+            type=row.type,
+            data=row.data.encode(),
+            occurred_at=row.occurred_at,
+            created_at=row.created_at,
+            people=None if row.people is None else _decode_people(row.people),
         ),
-        origin=Origin(row[6]),
-        number=row[3] + 1,
-        step=row[4],
-        lost=row[5],
-        due_ms=row[2],
+        origin=row.origin,
+        number=row.attempt_count + 1,
+        step=row.step,
+        lost=row.lost,
+        due_ms=row.due_ms,
     )
 
 
@@ -251,7 +299,7 @@ def recover(
 
 def check_lanes(connection: sqlite3.Connection, above: str, limit: int) -> tuple[str | None, int]:
     """Repair a step of lanes; returns where to go on (None: done) and how many were wrong."""
-    rows = connection.execute(_WRONG_LANES, (above, limit)).fetchall()
+    rows = _decode_lanes_and_due(one_value(connection, _LANES_AND_DUE, (above, limit)))
     wrong = 0
     for channel_id, next_due_ms, blocked_until_ms, due_ms in rows:
         right = None if due_ms is None else max(due_ms, blocked_until_ms)

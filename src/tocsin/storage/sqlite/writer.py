@@ -280,7 +280,7 @@ def connect(path: Path) -> sqlite3.Connection:
         "synchronous = FULL",
         "wal_autocheckpoint = 4000",
         f"journal_size_limit = {WAL_BYTES_MAX}",
-        "cache_size = -24000",
+        "cache_size = -12000",
         "temp_store = MEMORY",
         "foreign_keys = ON",
     ):

@@ -160,7 +160,7 @@ class App:
         types = channel_types()
         guard = Guard(settings.allow_networks, https_only=settings.https_only)
         self.resolver = Resolver()
-        self.client = Client(self.resolver, guard)
+        self.client = Client(self.resolver, guard, idle_max=settings.in_flight_max)
         self.routing = Routing(store)
         changes = Changes(
             store=store,

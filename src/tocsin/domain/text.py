@@ -88,6 +88,8 @@ def check_short(text: str, field: str, chars_max: int, *, chars_min: int = 1) ->
 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_YEAR_1_MS = -62_135_596_800_000
+_YEAR_10000_MS = 253_402_300_800_000
 _TIME = re.compile(
     r"([0-9]{4}-[0-9]{2}-[0-9]{2})[Tt]([0-9]{2}:[0-9]{2}:[0-9]{2})(?:\.([0-9]{1,9}))?"
     r"(?:[Zz]|([+-][0-9]{2}:[0-9]{2}))",
@@ -100,6 +102,7 @@ def _to_the_second(seconds: int) -> str:
     return (_EPOCH + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%S.").rjust(20, "0")
 
 
+@lru_cache(maxsize=1024)
 def iso(ms: int) -> str:
     """A time as it goes over the wire: `2026-11-21T22:04:00.000Z`."""
     return "%s%03dZ" % (_to_the_second(ms // 1000), ms % 1000)  # noqa: UP031 - hot
@@ -108,7 +111,8 @@ def iso(ms: int) -> str:
 def parse_time(text: str, field: str = "occurred_at") -> int:
     """Milliseconds of an ISO 8601 date-time, which must carry `Z` or an offset.
 
-    Digits beyond milliseconds are cut off. Raises Invalid naming the field.
+    Digits beyond milliseconds are cut off. Raises Invalid naming the field, also for what an
+    offset moves out of the years 1 to 9999: `iso` could not write it.
     """
     match = _TIME.fullmatch(text)
     if match is None:
@@ -119,4 +123,6 @@ def parse_time(text: str, field: str = "occurred_at") -> int:
         whole_ms = (moment - _EPOCH) // timedelta(milliseconds=1)
     except (ValueError, OverflowError):
         raise Invalid(field, "is no date and time that exists") from None
+    if not _YEAR_1_MS <= whole_ms < _YEAR_10000_MS:
+        raise Invalid(field, "is no date and time that exists")
     return whole_ms + int(((fraction or "") + "000")[:3])

@@ -96,3 +96,10 @@ def test_what_does_not_verify(
 def test_hookstream_signs_the_raw_body() -> None:
     expected = hmac.new("söcret".encode(), b"body", hashlib.sha256).hexdigest()
     assert hookstream_signature("söcret", b"body") == f"sha256={expected}"
+
+
+@given(st.binary(min_size=1, max_size=200), st.binary(max_size=500))
+def test_the_signature_is_the_hmac_of_the_standard_library(key: bytes, body: bytes) -> None:
+    secret = "whsec_" + base64.b64encode(key).decode()
+    expected = hmac.digest(key, b"msg.5." + body, "sha256")
+    assert sign((secret,), "msg", 5, body) == "v1," + base64.b64encode(expected).decode()

@@ -4,14 +4,16 @@ Source of the format: https://github.com/standard-webhooks/standard-webhooks, `s
 """
 
 import binascii
+import hashlib
 import hmac
 import secrets
-from collections.abc import Iterable
+from collections.abc import Sequence
 from functools import lru_cache
 
 SECRET_PREFIX = "whsec_"  # noqa: S105 - a prefix, not a secret
 SECRET_BYTES = 32
 TOLERANCE_SECONDS = 300
+_BLOCK_BYTES = 64
 
 
 def new_secret() -> str:
@@ -35,24 +37,39 @@ def decode_secret(secret: str) -> bytes:
 
 
 @lru_cache(maxsize=4096)
-def _keyed(secret: str) -> hmac.HMAC:
-    """The MAC with its key worked in; copying it is cheaper than keying anew for each message."""
-    return hmac.new(decode_secret(secret), digestmod="sha256")
+def _pads(secret: str) -> tuple["hashlib._Hash", "hashlib._Hash"]:
+    """The two hashes of HMAC-SHA256 with the key worked in (RFC 2104, section 4).
+
+    Copying them is half the time of a keyed call, and every delivery is signed.
+    """
+    key = decode_secret(secret)
+    if len(key) > _BLOCK_BYTES:
+        key = hashlib.sha256(key).digest()
+    block = key.ljust(_BLOCK_BYTES, b"\0")
+    inner = hashlib.sha256(bytes(byte ^ 0x36 for byte in block))
+    outer = hashlib.sha256(bytes(byte ^ 0x5C for byte in block))
+    return inner, outer
 
 
-def _mac(secret: str, signed: bytes) -> bytes:
-    mac = _keyed(secret).copy()
-    mac.update(signed)
-    return mac.digest()
+def _signature(secret: str, head: bytes, body: bytes) -> str:
+    inner, outer = _pads(secret)
+    mac = inner.copy()
+    mac.update(head)
+    mac.update(body)
+    whole = outer.copy()
+    whole.update(mac.digest())
+    return "v1," + _base64(whole.digest())
 
 
-def sign(signing_secrets: Iterable[str], message_id: str, timestamp_s: int, body: bytes) -> str:
+def sign(signing_secrets: Sequence[str], message_id: str, timestamp_s: int, body: bytes) -> str:
     """The value of `webhook-signature`: one `v1,` signature a secret, separated by one space.
 
     The order is kept; while a secret is being rotated the receiver may know either one.
     """
-    signed = b"%b.%d.%b" % (message_id.encode(), timestamp_s, body)
-    return " ".join(["v1," + _base64(_mac(secret, signed)) for secret in signing_secrets])
+    head = b"%b.%d." % (message_id.encode(), timestamp_s)
+    if len(signing_secrets) == 1:
+        return _signature(signing_secrets[0], head, body)
+    return " ".join([_signature(secret, head, body) for secret in signing_secrets])
 
 
 def verify(

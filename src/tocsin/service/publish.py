@@ -7,6 +7,7 @@ stores events and deliveries, and what this node claimed at birth goes straight 
 import hashlib
 from collections.abc import Callable, Sequence
 from itertools import islice
+from typing import cast
 
 import msgspec
 from msgspec import Struct
@@ -126,14 +127,18 @@ class Publisher:
         ]
         left = [at for at, answer in enumerate(answers) if answer is None]
         for _ in range(REMATCHES_MAX):
+            routes = await self._routes(caller, sight)
+            places, events = self._planned(routes, sight, drafts, left, answers)
+            left = []
+            for place, event, added in zip(places, events, await self._submit(events), strict=True):
+                if type(added) is Stale:
+                    left.append(place)
+                else:
+                    answers[place] = _answer(event, added)
             if not left:
                 break
-            routes = await self._routes(caller, sight)
-            left = await self._once(routes, sight, drafts, answers, left)
-            if left:
-                self._routing.invalidate(sight.organization_id)
-        busy = Unavailable("The organization's channels change too fast.")
-        return [busy if answer is None else answer for answer in answers]
+            self._routing.invalidate(sight.organization_id)
+        return [_moving() if answer is None else answer for answer in answers]
 
     async def _routes(self, caller: Caller, sight: Sight) -> Routes:
         organization_id = sight.organization_id
@@ -146,36 +151,31 @@ class Publisher:
             raise NotFound()
         return routes
 
-    async def _once(
+    def _planned(
         self,
         routes: Routes,
         sight: Sight,
         drafts: Sequence[EventDraft | TocsinError],
-        answers: list[Answer | None],
         left: list[int],
-    ) -> list[int]:
-        """Try the drafts at the places `left`; returns those whose routes had moved on."""
+        answers: list[Answer | None],
+    ) -> tuple[list[int], list[NewEvent]]:
+        """The drafts at the places `left` as events to store; an error is answered at once."""
         wall_ms = self._clock.wall_ms()
         due_ms = self._clock.storage_ms()
         places: list[int] = []
         events: list[NewEvent] = []
         for at in left:
-            draft = drafts[at]
-            assert isinstance(draft, EventDraft)
             try:
+                draft = cast(EventDraft, drafts[at])
                 events.append(self._plan(routes, sight, draft, wall_ms, due_ms))
                 places.append(at)
             except TocsinError as error:
                 answers[at] = error
-        stale: list[int] = []
-        for place, event, added in zip(places, events, await self._submit(events), strict=True):
-            if isinstance(added, Stale):
-                stale.append(place)
-            else:
-                answers[place] = _answer(event, added)
-        return stale
+        return places, events
 
     async def _submit(self, events: list[NewEvent]) -> list[Added | Exception]:
+        if len(events) == 1:
+            return await self._batcher.submit(events)
         added: list[Added | Exception] = []
         for group in _groups(events):
             added += await self._batcher.submit(group, len(group))
@@ -308,6 +308,10 @@ def _held(event: NewEvent, stored: Stored) -> list[Held]:
         )
         for delivery in deliveries
     ]
+
+
+def _moving() -> Unavailable:
+    return Unavailable("The organization's channels change too fast.")
 
 
 def _answer(event: NewEvent, added: Added | Exception) -> Answer:

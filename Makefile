@@ -15,7 +15,7 @@ DEV := .venv/.installed-$(call digest,requirements-dev.txt)
 RUNTIME := .venv/.runtime-$(call digest,requirements.txt)
 # The dev lock holds everything of the runtime lock in the same versions.
 DEMO := $(or $(wildcard $(DEV)),$(RUNTIME))
-SOURCES := src tests $(wildcard bench)
+SOURCES := src tests $(wildcard bench) examples
 
 PIP := PIP_ROOT_USER_ACTION=ignore $(BIN)/python -m pip --disable-pip-version-check -qq
 UV := uv pip compile -q --universal --generate-hashes --no-header --python-version 3.11

@@ -1,6 +1,7 @@
 """The one place where parts are built and wired; owns the order of start and stop."""
 
 import asyncio
+import faulthandler
 import gc
 import logging
 import os
@@ -55,6 +56,7 @@ FLUSH_SECONDS = 10.0
 KEYS_SECONDS = 60.0
 KEYS_PER_STEP_MAX = 2_000
 CLOSE_SECONDS = 30.0
+STOP_SECONDS = 90.0
 
 SWITCH_SECONDS = 0.0005
 """How long the writer thread waits for the interpreter beside a busy event loop."""
@@ -261,8 +263,18 @@ class App:
         self.health.answered()
         front = build(self, settings, cursor_key=sealer.derive("cursors"))
         server = await stack.enter_async_context(HttpServer(front, settings))
+        watch = asyncio.get_running_loop().create_task(self._watch(server))
+        stack.callback(watch.cancel)
         host, port = server.address
         self.url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+    async def _watch(self, server: HttpServer) -> None:
+        try:
+            await server.finished()
+        except Exception as error:
+            self._failed(error)
+        else:
+            self._failed(RuntimeError("the HTTP server has ended"))
 
     async def _flush_uses(self) -> None:
         try:
@@ -336,16 +348,51 @@ async def _serve(settings: Settings, announce: Callable[[App], None]) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, app.stop)
-    async with app:
-        gc.freeze()  # what is there from the start on stays out of every collection
-        announce(app)
-        try:
-            await app.wait()
-        except Exception:
-            # Closing may hang on what has died; the process ends all the same.
-            _end_anyway(CLOSE_SECONDS)
-            return 1
+    with _Watchdog(loop):
+        async with app:
+            gc.freeze()  # what is there from the start on stays out of every collection
+            announce(app)
+            try:
+                await app.wait()
+            except Exception:
+                # Closing may hang on what has died; the process ends all the same.
+                _end_anyway(CLOSE_SECONDS)
+                return 1
+            _end_anyway(STOP_SECONDS)
     return 0
+
+
+class _Watchdog:
+    """Ends the process when its event loop stands still: nothing inside could tell.
+
+    It counts its own rounds: time in which the whole process did not run (SIGSTOP) is none.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._stop = threading.Event()
+
+    def __enter__(self) -> None:
+        threading.Thread(target=self._run, name="tocsin-watchdog", daemon=True).start()
+
+    def __exit__(self, *error: object) -> None:
+        self._stop.set()
+
+    def _run(self) -> None:
+        answered = threading.Event()
+        answered.set()
+        rounds = 0
+        while not self._stop.wait(PING_SECONDS):
+            if answered.is_set():
+                rounds = 0
+                answered.clear()
+                self._loop.call_soon_threadsafe(answered.set)
+            else:
+                rounds += 1
+            if rounds * PING_SECONDS >= STANDSTILL_SECONDS:
+                _log.critical("the event loop stands still: the process ends")
+                faulthandler.dump_traceback()
+                os._exit(1)
 
 
 def _end_anyway(seconds: float) -> None:

@@ -69,6 +69,56 @@ NICE: dict[str, Event] = {
         },
         type="bug.created",
     ),
+    "build.from_ci": event(
+        {
+            "app": {"id": "5f1e0c1d2b3a4f5e6d7c8b9a", "name": "Fjord"},
+            "build": {
+                "version_name": "4.3.0",
+                "version_code": 121,
+                "platform": "android",
+                "size": 50_462_720,
+                "branch": "main",
+                "uploaded_by": {"name": "Jörg Müller", "email": "joerg@fjord.example"},
+                "uploaded_at": "2023-11-14T22:10:03.000Z",
+                "changelog": ["Maps work offline.", "Tickets open <twice> as fast."],
+            },
+            "download_url": "https://apps.example/fjord/121.apk",
+            "url": "https://apps.example/fjord/builds/121",
+        }
+    ),
+    "build.failed": event(
+        {
+            "app": "Fjord",
+            "version": "4.3.0",
+            "build_number": "121",
+            "os": "ios",
+            "status": "failed",
+            "reason": "The provisioning profile has expired.",
+            "link": "https://apps.example/fjord/builds/121",
+        },
+        type="build.processed",
+    ),
+    "bug.reported": event(
+        {
+            "reporter": {"name": "Ana", "email": "ana@example.com"},
+            "app": {"name": "Fjord", "version": "4.2.0"},
+            "description": "The ticket list is empty after a call.",
+            "device": {"model": "Pixel 9", "os_version": "Android 16"},
+        },
+        type="bug.created",
+    ),
+    "certificate.from_data": event(
+        {
+            "certificate": {"name": "Apple Push: com.example.fjord"},
+            "expires_at": "2023-12-14T08:00:00Z",
+            "url": "https://apps.example/certificates",
+        },
+        type="certificate.will_expire",
+    ),
+    "device.created": event(
+        {"device": {"name": "Ana's iPhone", "model": "iPhone 17"}, "user": "ana@example.com"},
+        type="apple.device.created",
+    ),
     "certificate.will_expire": event(
         {"name": "Apple Push: com.example.fjord", "expires_at": "2023-12-14", "days_left": 30},
         type="certificate.will_expire",
@@ -212,7 +262,7 @@ def test_markup_is_shown_and_not_obeyed(markup: str) -> None:
 def test_tame_labels_are_bold() -> None:
     found = message(event({"app": {"build_number": 7}, "Größe": 1, "two words": 2}))
     labels = found["blocks"][1]["fields"][::2]
-    assert [one["text"] for one in labels] == ["*app.build_number*", "*Größe*", "*two words*"]
+    assert [one["text"] for one in labels] == ["*App build number*", "*Größe*", "*two words*"]
 
 
 def test_limits_are_reached_and_not_crossed() -> None:
@@ -255,13 +305,10 @@ def test_a_link_says_where_it_leads() -> None:
 def test_the_fallback_tells_all_in_one_text() -> None:
     text = message(NICE["feedback.created"])["text"]
     assert text.splitlines() == [
-        "💬 Feedback created",
+        "💬 Feedback from Ana &lt;ana@example.com&gt; on Fjord 4.2.0",
         "Love the new map!",
         "Could it remember my last harbour?",
-        "author: Ana &lt;ana@example.com&gt;",
-        "rating: 5",
-        "app.name: Fjord",
-        "app.version: 4.2.0",
+        "Rating: 5",
         "<https://apps.example/fjord/feedback/7>",
     ]
 
@@ -288,7 +335,7 @@ def test_an_alert_is_told_as_one() -> None:
         "trigger_data": {"failed": 12},
     }
     shown = words(message(event(data, type="alert.triggered"), Origin.ALERT)).splitlines()
-    assert shown[:4] == ["🔴 Alert: Too many failures", data["trigger_reason"], "*failed*", "12"]
+    assert shown[:4] == ["🔴 Alert: Too many failures", data["trigger_reason"], "*Failed*", "12"]
 
 
 @pytest.mark.parametrize("name", EVENTS)

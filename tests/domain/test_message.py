@@ -68,20 +68,20 @@ def test_else_a_message_is_made_from_the_data() -> None:
         "tags": ["a", "b"],
         "steps": [{"n": 1}, {"n": 2}],
     }
-    assert message_of(event(data)) == Message(
-        title="Build created",
+    assert message_of(event(data, "job.done")) == Message(
+        title="Job done",
         text="It works",
         severity="error",
         link="https://example.com/7",
         fields=(
-            ("version", "7"),
-            ("ok", "true"),
-            ("ratio", "0.5"),
-            ("build.branch", "main"),
-            ("build.author.name", "Ada"),
-            ("build.author.more", "1 member"),
-            ("tags", "a, b"),
-            ("steps", "2 items"),
+            ("Version", "7"),
+            ("Ok", "true"),
+            ("Ratio", "0.5"),
+            ("Build branch", "main"),
+            ("Build author name", "Ada"),
+            ("Build author more", "1 member"),
+            ("Tags", "a, b"),
+            ("Steps", "2 items"),
         ),
     )
 
@@ -104,7 +104,7 @@ def test_alerts() -> None:
         title="Alert: Failing",
         text="half of all attempts failed",
         severity="error",
-        fields=(("rate", "0.5"),),
+        fields=(("Rate", "0.5"),),
     )
     resolved = message_of(event(data, "alert.resolved"), Origin.ALERT)
     assert (resolved.title, resolved.severity) == ("Resolved: Failing", "info")

@@ -1,7 +1,8 @@
 """A real engine on a real store with a real target, without the HTTP edge."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import sqlite3
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from ipaddress import ip_network
 from pathlib import Path
@@ -16,7 +17,7 @@ from tocsin.clock import Clock
 from tocsin.crypto.sealing import Sealer, new_master_key
 from tocsin.crypto.signing import new_secret
 from tocsin.domain.ids import IdMaker
-from tocsin.domain.model import Channel, ChannelId, Secrets
+from tocsin.domain.model import Channel, ChannelId, OrganizationId, Secrets
 from tocsin.domain.permissions import ALL, Caller
 from tocsin.engine.engine import Engine
 from tocsin.engine.journal import SendJournal
@@ -29,6 +30,7 @@ from tocsin.service.routing import Routing
 from tocsin.service.sight import Sight
 from tocsin.storage.control.sending import channel_for_sending
 from tocsin.storage.sqlite import SqliteStore
+from tocsin.storage.sqlite.writer import connect as connect_plainly
 from tocsin.storage.tables import channels, lanes, organizations
 
 OPERATOR = Caller(
@@ -98,12 +100,17 @@ class Parts:
         self.publisher = publisher
         self.failures: list[BaseException] = []
 
-    async def publish(self, count: int = 1, **fields: Any) -> list[Accepted]:
-        """Publish so many events to the test organization."""
-        drafts = [
-            EventDraft(type="build.created", data=b'{"n": %d}' % n, **fields) for n in range(count)
-        ]
-        answers = await self.publisher.accept(OPERATOR, Sight(ORGANIZATION), drafts)
+    async def publish(
+        self,
+        count: int = 1,
+        *,
+        type: str = "build.created",
+        organization: OrganizationId = ORGANIZATION,
+        **fields: Any,
+    ) -> list[Accepted]:
+        """Publish so many events."""
+        drafts = [EventDraft(type=type, data=b'{"n": %d}' % n, **fields) for n in range(count)]
+        answers = await self.publisher.accept(OPERATOR, Sight(organization), drafts)
         for answer in answers:
             assert isinstance(answer, Accepted), answer
         return answers  # type: ignore[return-value]
@@ -129,7 +136,7 @@ class Parts:
     async def idle(self, seconds: float = 10) -> None:
         """Wait until this node holds no delivery."""
         async with asyncio.timeout(seconds):
-            while self.engine.lanes.held:  # noqa: ASYNC110 - the engine has no such signal
+            while self.engine.lanes.held or self.engine.worker._released:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
 
     async def lane(self) -> dict[str, Any]:
@@ -137,14 +144,18 @@ class Parts:
         return await one(self.store, "SELECT * FROM lanes")
 
     async def channel(
-        self, url: str, schedule: tuple[str, ...] = ("1s",), **fields: Any
+        self,
+        url: str,
+        schedule: tuple[str, ...] = ("1s",),
+        organization: OrganizationId = ORGANIZATION,
+        **fields: Any,
     ) -> ChannelId:
         """A webhook channel."""
         channel_id = ChannelId(new_id())
         secrets = Secrets(settings={"url": url}, secret=new_secret())
         row = {
             "id": channel_id,
-            "organization_id": ORGANIZATION,
+            "organization_id": organization,
             "type": "webhook",
             "name": "a channel",
             "event_types": '["*"]',
@@ -153,13 +164,13 @@ class Parts:
             "timeout_ms": 5000,
             "ordered": False,
             "enabled": True,
-            "sealed": SEALER.seal(msgspec.json.encode(secrets), ORGANIZATION, channel_id),
+            "sealed": SEALER.seal(msgspec.json.encode(secrets), organization, channel_id),
             "version": 1,
             "created_at": 1,
             "updated_at": 1,
             **fields,
         }
-        lane = {"channel_id": channel_id, "organization_id": ORGANIZATION, "version": 1}
+        lane = {"channel_id": channel_id, "organization_id": organization, "version": 1}
 
         def work(connection: sa.Connection) -> None:
             connection.execute(sa.insert(channels).values(row))
@@ -168,7 +179,7 @@ class Parts:
             connection.execute(bump)
 
         await self.store.write(work)
-        self.publisher._routing.invalidate(ORGANIZATION)
+        self.publisher._routing.invalidate(organization)
         return channel_id
 
 
@@ -176,14 +187,24 @@ SEALER = Sealer((new_master_key(),))
 
 
 @asynccontextmanager
-async def running(folder: Path, **options: Any) -> AsyncIterator[Parts]:
+async def running(
+    folder: Path,
+    *,
+    store_type: type[SqliteStore] = SqliteStore,
+    connect: Callable[[Path], sqlite3.Connection] = connect_plainly,
+    **options: Any,
+) -> AsyncIterator[Parts]:
     """An engine that sends, on the store in a folder; an organization is made in a new one."""
     clock = Clock()
     new = not (folder / "tocsin.db").exists()
     path = folder / "tocsin.db"
     with SendJournal(folder / "sending.journal", 2_000) as journal:
-        async with SqliteStore(
-            path, wall_ms=clock.wall_ms, storage_ms=clock.storage_ms, began=journal.began
+        async with store_type(
+            path,
+            wall_ms=clock.wall_ms,
+            storage_ms=clock.storage_ms,
+            began=journal.began,
+            connect=connect,
         ) as store:
             journal.start()
             if new:

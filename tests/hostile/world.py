@@ -43,6 +43,7 @@ class World:
         self.client = Client(build(app, app.settings, cursor_key=b"k" * 32))
         self.operator = app.operator_token
         self._tenants: dict[str, Tenant] = {}
+        self._foreign = ""
         path: Path = app.settings.sqlite_path
         self._reader = sqlite3.connect(f"file:{path}?mode=ro", uri=True, isolation_level=None)
         self._version = -1
@@ -101,7 +102,10 @@ class World:
         channel = (await self.make(here + "/channels", parked | {"project": project}))["id"]
         whole = (await self.make(here + "/channels", parked))["id"]
         elsewhere = (await self.make(here + "/channels", parked | {"project": second}))["id"]
-        event = (await self.make(here + "/events", EVENT | {"project": project}))["id"]
+        # Only this one has something to send, and no row enables it.
+        holder = (await self.make(here + "/channels", parked | {"project": project}))["id"]
+        published = EVENT | {"project": project, "channel_ids": [holder]}
+        event = (await self.make(here + "/events", published))["id"]
         found = await self.ask("GET", f"{here}/events/{event}", token=self.operator)
         tokens = {"operator": self.operator}
         key = ""
@@ -120,11 +124,15 @@ class World:
             "channel": channel,
             "whole": whole,
             "elsewhere": elsewhere,
+            "holder": holder,
             "event": event,
             "delivery": found.json()["deliveries"][0]["id"],
             "key": key,
             "none": "0" * 24,
         }
+        names |= {name.upper(): names[name].upper() for name in ("org", "project", "channel")}
+        names["foreign"] = self._foreign or channel
+        self._foreign = channel
         return Tenant(names, tokens)
 
 
@@ -158,3 +166,8 @@ def put(body: Any, path: str, value: Any) -> Any:
     else:
         copy[name] = value
     return copy
+
+
+def changed(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
+    """The tables that are not as they were."""
+    return [name for name in after if after[name] != before.get(name)]

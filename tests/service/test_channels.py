@@ -1,5 +1,7 @@
 """Channels: the rules of every member, secrets and masks, what a change does to the lane."""
 
+import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -13,6 +15,7 @@ from tocsin.domain.errors import Conflict, Forbidden, Invalid, NotFound, QuotaEx
 from tocsin.domain.model import (
     DEFAULT_SCHEDULE,
     Breaker,
+    Channel,
     ChannelId,
     Condition,
     Format,
@@ -698,4 +701,26 @@ async def test_an_endless_race_is_a_conflict(parts: Parts) -> None:
 
     parts.store.write = racing  # type: ignore[method-assign]
     with pytest.raises(Conflict):
-        await parts.channels.update(OPERATOR, sight, channel_id, ChannelPatch(name="x"))
+        await parts.channels.rotate_secret(OPERATOR, sight, channel_id)
+    # An update is merged in the transaction that writes it, so that nothing can come between.
+    state = await parts.channels.update(OPERATOR, sight, channel_id, ChannelPatch(name="x"))
+    assert state.channel.name == "x"
+
+
+async def test_of_many_changes_at_once_none_is_lost(parts: Parts) -> None:
+    sight = await parts.organization()
+    channel_id = (await parts.channel(sight)).channel.id
+    await parts.channels.update(OPERATOR, sight, channel_id, ChannelPatch(event_types=[]))
+
+    def with_type(name: str) -> Callable[[Channel], ChannelPatch]:
+        return lambda today: ChannelPatch(event_types=[*today.event_types, name])
+
+    names = [f"type{number}" for number in range(50)]
+    changed = await asyncio.gather(
+        *(parts.channels.update(OPERATOR, sight, channel_id, with_type(name)) for name in names)
+    )
+    for name, state in zip(names, changed, strict=True):
+        assert name in state.channel.event_types
+    found = await parts.channels.get(OPERATOR, sight, channel_id)
+    assert sorted(found.channel.event_types) == sorted(names)
+    assert found.channel.version == 52

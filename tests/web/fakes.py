@@ -369,10 +369,37 @@ class Channels:
         raise NotFound()
 
     async def update(
-        self, caller: Caller, sight: Sight, channel_id: str, patch: ChannelPatch, **more: Any
+        self,
+        caller: Caller,
+        sight: Sight,
+        channel_id: str,
+        change: ChannelPatch | Callable[[Channel], ChannelPatch],
+        *,
+        level: ProjectId | UnsetType | None = UNSET,
+        types: tuple[str, ...] | None = None,
+        operation: str = "channel.update",
     ) -> ChannelState:
+        state = await self.get(
+            caller, sight, channel_id, level=level, types=types, operation=operation
+        )
+        patch = change if isinstance(change, ChannelPatch) else change(state.channel)
         self.patches.append(patch)
-        return await self.get(caller, sight, channel_id, operation="channel.update")
+        return state
+
+    async def delete(
+        self,
+        caller: Caller,
+        sight: Sight,
+        channel_id: str,
+        *,
+        level: ProjectId | UnsetType | None = UNSET,
+        types: tuple[str, ...] | None = None,
+        operation: str = "channel.delete",
+    ) -> None:
+        state = await self.get(
+            caller, sight, channel_id, level=level, types=types, operation=operation
+        )
+        self.states.remove(state)
 
     def masked(self, state: ChannelState) -> tuple[dict[str, Any], dict[str, str] | None]:
         settings = dict(self.settings[state.channel.id])

@@ -263,3 +263,11 @@ def assert_references(document: Any) -> None:
     known = {f"#/components/schemas/{name}" for name in document["components"]["schemas"]}
     assert set(found) - known == set()
     assert found
+
+
+async def test_the_schemas_of_all_dialects_have_names_of_their_own(call: Client) -> None:
+    """Two structs of one name get long names, and the exact schema of neither is shown."""
+    schemas = (await call("GET", "/api/openapi.json")).json()["components"]["schemas"]
+    assert [name for name in schemas if "." in name and not name.startswith("ListOut_")] == []
+    assert schemas["ChannelIn"]["additionalProperties"] is False
+    assert "additionalProperties" not in schemas["NotificationChannelIn"]

@@ -90,9 +90,13 @@ TABLE = (
     Row("POST", A, _APP + "create", NOTIFICATION, elsewhere=404),
     Row("GET", A, _APP + "list", elsewhere=404),
     Row("GET", A + "/{channel}", _APP + "get", elsewhere=404),
+    Row("PUT", A + "/{channel}", _APP + "update", {"description": "x"}, elsewhere=404),
+    Row("DELETE", A + "/{channel}", _APP + "remove", elsewhere=404),
     Row("POST", O, _ORG + "create", NOTIFICATION, 403),
     Row("GET", O, _ORG + "list", bound=403),
     Row("GET", O + "/{whole}", _ORG + "get", bound=403),
+    Row("PUT", O + "/{whole}", _ORG + "update", {"description": "x"}, bound=403),
+    Row("DELETE", O + "/{whole}", _ORG + "remove", bound=403),
     Row(
         "POST",
         H,

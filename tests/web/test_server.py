@@ -160,6 +160,13 @@ async def test_a_refused_body_is_not_waited_for_and_the_reply_arrives() -> None:
             assert (await wire.reply())[0] == 413
 
 
+async def test_the_rest_of_a_body_that_nobody_needs_is_not_waited_for_long() -> None:
+    async with serving(body=0.3) as server, connected(server) as wire:
+        wire.writer.write(b"POST /nowhere HTTP/1.1\r\nHost: x\r\nContent-Length: 99\r\n\r\n{")
+        assert (await wire.reply())[0] == 404
+        assert await wire.closed()
+
+
 async def test_a_chunked_body_is_bounded_too() -> None:
     async with serving() as server, connected(server) as wire:
         head = post(b"", "Transfer-Encoding: chunked").replace(b"Content-Length: 0\r\n", b"")

@@ -120,11 +120,11 @@ class ChannelType(Generic[S]):
         the URL could read it. On create `stored` is empty.
         """
         today = self.mask(stored)
-        hidden = self.secret_fields
+        hidden, known = self.secret_fields, self.settings_type.__struct_fields__
         merged = dict(stored)
         kept = set()
         for name, value in new.items():
-            if value is None:
+            if value is None and name in known:
                 merged.pop(name, None)
             elif not fields.has_mask(value):
                 merged[name] = value

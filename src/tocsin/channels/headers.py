@@ -23,6 +23,7 @@ _FORBIDDEN = frozenset(
         "content-type",
         "expect",
         "host",
+        "http2-settings",
         "keep-alive",
         "te",
         "trailer",

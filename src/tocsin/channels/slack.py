@@ -38,7 +38,15 @@ _TAME = re.compile(r"[^\W_]+(?:[ ._-][^\W_]+)*")
 _HOST = re.compile(r"[a-z0-9.-]+", re.ASCII)
 
 _SEVERITY_ICONS = {"info": "ℹ️", "warning": "⚠️", "error": "🔴", "critical": "🚨"}
-_TYPE_ICONS = {"build": "📦", "feedback": "💬", "bug": "🐞", "certificate": "🔐"}
+_TYPE_ICONS = {
+    "build": "📦",
+    "feedback": "💬",
+    "bug": "🐞",
+    "certificate": "🔐",
+    "apple_push": "🔐",
+    "inventory": "🗃️",
+    **dict.fromkeys(("android", "aosp", "apple", "windows"), "📱"),
+}
 _GOOD_NEWS = ("alert.resolved", "tocsin.channel.recovered")
 
 _MEANINGS = {

@@ -11,7 +11,6 @@ from tocsin.domain.envelope import CONTENT_TYPES, render
 from tocsin.domain.exchange import Request
 from tocsin.domain.model import Format, Secrets
 
-
 _AGENT = ("user-agent", USER_AGENT)
 
 

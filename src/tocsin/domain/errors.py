@@ -29,7 +29,7 @@ A delivery that fails is not an error, it is an `Outcome`.
 from msgspec import Struct
 
 
-class Problem(Struct, frozen=True):
+class FieldProblem(Struct, frozen=True):
     """One thing wrong with one field; `field` is a dotted path, `""` for the whole."""
 
     field: str
@@ -63,7 +63,7 @@ class Invalid(Refused):
 
     def __init__(self, field: str, message: str) -> None:
         super().__init__(f"{field}: {message}" if field else message)
-        self.problems = (Problem(field, message),)
+        self.problems = (FieldProblem(field, message),)
 
 
 class Loop(Refused):

@@ -7,8 +7,10 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from tocsin.domain.app_messages import Told, told
 from tocsin.domain.model import Event, Origin, People
 from tocsin.domain.text import plain, shortened
+from tocsin.domain.wording import label, readable
 
 SEVERITIES = ("info", "warning", "error", "critical")
 
@@ -20,7 +22,6 @@ FIELD_NAME_CHARS_MAX = 80
 FIELD_VALUE_CHARS_MAX = 300
 
 _DEPTH_MAX = 3
-_LISTED_MAX = 5
 
 _LINK = re.compile(r"https?://[^\x00-\x20\x7f<>\"\\|]+", re.IGNORECASE)
 
@@ -56,9 +57,9 @@ def message_of(event: Event, origin: Origin = Origin.EVENT) -> Message:
     if origin is Origin.ALERT and isinstance(data, dict):
         made = _of_alert(event, data)
     elif isinstance(data, dict):
-        made = _of_object(event, data)
+        made = _of_object(event, data, titled=bool(people.title))
     else:
-        made = Message(title=_title_of(event.type), text=_lines(_shown(data)))
+        made = Message(title=_title_of(event.type), text=_lines(readable(data)))
     fields = made.fields
     if people.fields is not None:
         fields = _bounded_fields(iter(people.fields.items()))
@@ -83,7 +84,7 @@ def _decode(data: bytes) -> Any:
         return None
 
 
-def _of_object(event: Event, data: dict[str, Any]) -> Message:
+def _of_object(event: Event, data: dict[str, Any], *, titled: bool) -> Message:
     used: set[str] = set()
 
     def take(names: tuple[str, ...]) -> str:
@@ -95,19 +96,39 @@ def _of_object(event: Event, data: dict[str, Any]) -> Message:
         return ""
 
     title, text = take(_TITLE_MEMBERS), take(_TEXT_MEMBERS)
-    link = next((n for n in _LINK_MEMBERS if _is_link(data.get(n))), None)
-    severity = next((n for n in _SEVERITY_MEMBERS if _is_severity(data.get(n))), None)
-    used |= {name for name in (link, severity) if name is not None}
-    rest = {name: value for name, value in data.items() if name not in used}
-    return Message(
-        title=_line(title, TITLE_CHARS_MAX) or _title_of(event.type),
-        text=_lines(text),
-        severity=data[severity].lower()
-        if severity
-        else _OPERATIONAL_SEVERITIES.get(event.type, "info"),
-        link=data[link] if link else None,
-        fields=_bounded_fields(_flat(rest)),
+    app = told(
+        event.type,
+        data,
+        event.occurred_at,
+        titled=titled or bool(title),
+        texted=bool(text),
     )
+    link, linked = _link(event, data)
+    severity = next((n for n in _SEVERITY_MEMBERS if _is_severity(data.get(n))), None)
+    used |= {name for name in (linked, severity) if name is not None} | app.used
+    return Message(
+        title=_line(title or app.title, TITLE_CHARS_MAX) or _title_of(event.type),
+        text=_lines("\n\n".join(filter(None, (text.strip(), app.text)))),
+        severity=data[severity].lower() if severity else _severity(event, app),
+        link=link,
+        fields=_bounded_fields(_flat(data, used)),
+    )
+
+
+def _link(event: Event, data: dict[str, Any]) -> tuple[str | None, str | None]:
+    """A link and the path of its member; `build.created` is also looked for in `build`."""
+    inner = event.type.partition(".")[0]
+    inside = data.get(inner)
+    places = {"": data, f"{inner}.": inside if isinstance(inside, dict) else {}}
+    for before, place in places.items():
+        for name in _LINK_MEMBERS:
+            if _is_link(place.get(name)):
+                return place[name], before + name
+    return None, None
+
+
+def _severity(event: Event, app: Told) -> str:
+    return app.severity or _OPERATIONAL_SEVERITIES.get(event.type, "info")
 
 
 def _of_alert(event: Event, data: dict[str, Any]) -> Message:
@@ -119,7 +140,7 @@ def _of_alert(event: Event, data: dict[str, Any]) -> Message:
         title=_line(f"{'Resolved' if resolved else 'Alert'}: {name or 'rule'}", TITLE_CHARS_MAX),
         text=_lines(reason if isinstance(reason, str) else ""),
         severity="info" if resolved else "error",
-        fields=_bounded_fields(_flat(details if isinstance(details, dict) else {})),
+        fields=_bounded_fields(_flat(details if isinstance(details, dict) else {}, set())),
     )
 
 
@@ -156,29 +177,15 @@ def _bounded_fields(pairs: Iterator[tuple[str, str]]) -> tuple[tuple[str, str], 
     return tuple(fields)
 
 
-def _flat(data: dict[str, Any], before: str = "", depth: int = 1) -> Iterator[tuple[str, str]]:
-    """Scalars by their dotted path, a few levels down; nulls are left out."""
+def _flat(
+    data: dict[str, Any], used: set[str], before: str = "", depth: int = 1
+) -> Iterator[tuple[str, str]]:
+    """Scalars by their path, a few levels down; nulls and what was told are left out."""
     for name, value in data.items():
+        path = before + name
+        if path in used or value is None:
+            continue
         if isinstance(value, dict) and value and depth < _DEPTH_MAX:
-            yield from _flat(value, f"{before}{name}.", depth + 1)
-        elif value is not None:
-            yield f"{before}{name}", _shown(value)
-
-
-def _shown(value: Any) -> str:
-    """A JSON value in a few words; what is too large to read is counted instead."""
-    match value:
-        case None:
-            return ""
-        case str():
-            return value
-        case bool():
-            return "true" if value else "false"
-        case int() | float():
-            return msgspec.json.encode(value).decode()
-        case list():
-            if len(value) > _LISTED_MAX or any(isinstance(one, dict | list) for one in value):
-                return f"{len(value)} items" if len(value) != 1 else "1 item"
-            return ", ".join(filter(None, map(_shown, value)))
-        case _:
-            return f"{len(value)} members" if len(value) != 1 else "1 member"
+            yield from _flat(value, used, f"{path}.", depth + 1)
+        else:
+            yield label(path), readable(value, name)

@@ -15,7 +15,7 @@ from tocsin.engine.journal import SendJournal
 from tocsin.engine.lanes import Lane, Lanes
 from tocsin.engine.settler import Settler
 from tocsin.engine.targets import Target, Targets
-from tocsin.engine.verdict import decide
+from tocsin.engine.verdict import Verdict, decide
 from tocsin.net.client import Client
 from tocsin.net.errors import NotSent, SendFailed
 from tocsin.storage.base import AttemptRecord, Held, Settlement
@@ -23,6 +23,7 @@ from tocsin.storage.base import AttemptRecord, Held, Settlement
 RESPONSE_BODY_BYTES_MAX = 4_096
 ERROR_BYTES_MAX = 500
 STREAK_MAX = 100
+FAULT_PAUSE_SECONDS = 0.5
 
 _log = logging.getLogger("tocsin.engine")
 
@@ -63,8 +64,13 @@ class Dispatcher:
 
     @property
     def may_send(self) -> bool:
-        """Whether a send may start now."""
+        """Whether an attempt may start now."""
         return self._settler.healthy and not self.stopping and bool(self._journal.free)
+
+    @property
+    def may_write(self) -> bool:
+        """Whether an attempt that has started may write its first byte."""
+        return self._settler.healthy and not self.stopping
 
     def pump(self) -> None:
         """Start slots for what can be taken, as far as there are any."""
@@ -120,11 +126,16 @@ class Dispatcher:
         except Exception:
             _log.exception("delivery %s could not be handled", held.id)
             self._release((held,))
+            # It comes back at once, and what failed may fail again: its lane waits with this slot.
+            await asyncio.sleep(FAULT_PAUSE_SECONDS)
         finally:
             self._lanes.sent(lane, success=success)
 
-    async def probe(self, held: Held, target: Target) -> Attempt:
-        """One attempt now, past disabled, breaker and turn; returns it once it is recorded."""
+    async def probe(self, held: Held, target: Target) -> Attempt | None:
+        """One attempt now, past disabled, breaker and turn; returns it once it is recorded.
+
+        None when the gate declined: nothing was sent, and it is still held.
+        """
         recorded: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
         def done(_: Settlement) -> None:
@@ -134,8 +145,7 @@ class Dispatcher:
         attempt = _Attempt(self, held, target, done)
         await attempt.make()
         if attempt.record is None:
-            self._release((held,))
-            raise asyncio.CancelledError
+            return None
         await recorded
         record = attempt.record
         return Attempt(
@@ -161,6 +171,7 @@ class _Attempt:
         "_sending",
         "_slot",
         "_target",
+        "_wrote",
         "record",
     )
 
@@ -179,6 +190,7 @@ class _Attempt:
         self._target = target
         self._done = done
         self._slot: int | None = None
+        self._wrote = False
         self._dropped: Sequence[Held] = ()
         self.record: AttemptRecord | None = None
 
@@ -194,6 +206,10 @@ class _Attempt:
         started_ms, started = clock.wall_ms(), clock.monotonic()
         reply: Reply | None = None
         outcome: Outcome
+        if not d._journal.free:
+            return False
+        # From here on it may end the process; what a channel type does counts, too.
+        self._slot = d._journal.begin(held.id, held.claim)
         try:
             if target.trouble is not None:
                 outcome = Retry(Reason.UNSEALING_FAILED, target.trouble)
@@ -211,6 +227,7 @@ class _Attempt:
                 self._sending = target.sending(held)
                 outcome = await self._send_otherwise()
         except NotSent:
+            self._end()
             return False
         except SendFailed as error:
             outcome = Retry(error.reason, error.detail)
@@ -226,26 +243,23 @@ class _Attempt:
     def _gate(self) -> Request | None:
         """The one send gate: what may still stop the first byte, then stamp and sign."""
         d, target = self._d, self._target
-        if not target.current or (self._slot is None and not d.may_send):
+        if not target.current or not (d.may_write or self._wrote):
             return None
         signed = target.sign(self._request, self._sending, d._clock.wall_ms() // 1000)
-        self._begin()
+        if not self._wrote:
+            self._wrote = True
+            d.attempts += 1
         return signed
 
     async def _send_otherwise(self) -> Outcome:
-        if not self._target.current or not self._d.may_send:
+        if not self._target.current or not self._d.may_write:
             raise NotSent
-        self._begin()
+        self._d.attempts += 1
         try:
             async with asyncio.timeout(self._target.timeout_seconds):
                 return await self._target.send(self._sending)
         except TimeoutError:
             return Retry(Reason.TIMEOUT)
-
-    def _begin(self) -> None:
-        if self._slot is None:
-            self._slot = self._d._journal.begin(self._held.id, self._held.claim)
-            self._d.attempts += 1
 
     def _end(self) -> None:
         if self._slot is not None:
@@ -256,14 +270,11 @@ class _Attempt:
         self, outcome: Outcome, reply: Reply | None, started_ms: int, duration_ms: int
     ) -> bool:
         d, held, target = self._d, self._held, self._target
-        verdict = decide(
-            outcome,
-            origin=held.origin,
-            step=held.step,
-            schedule_ms=target.schedule_ms,
-            now_ms=d._clock.storage_ms(),
-            random=d._random.random,
-        )
+        try:
+            verdict = self._verdict(outcome)
+        except Exception as fault:
+            _log.exception("channel type %s gave no outcome", target.channel.type)
+            verdict = self._verdict(Retry(Reason.INTERNAL_ERROR, type(fault).__name__))
         status_code = reply.status if reply is not None else None
         error = verdict.error
         if error is not None:
@@ -296,10 +307,20 @@ class _Attempt:
             park=verdict.park,
             counts_in_streak=self._in_streak(delivered),
         )
-        if verdict.hold_until_ms:
+        if verdict.hold_until_ms and target.current:
             self._dropped = d._lanes.hold(held.channel_id, verdict.hold_until_ms)
         d._settler.put(settlement, self._settled)
         return delivered
+
+    def _verdict(self, outcome: Outcome) -> Verdict:
+        return decide(
+            outcome,
+            origin=self._held.origin,
+            step=self._held.step,
+            schedule_ms=self._target.schedule_ms,
+            now_ms=self._d._clock.storage_ms(),
+            random=self._d._random.random,
+        )
 
     def _in_streak(self, delivered: bool) -> bool:
         """Whether this failure is another delivery's than those of the streak so far."""

@@ -22,6 +22,8 @@ UNSETTLED_MAX = 4_000
 STOP_SECONDS = 10.0
 LANES_CHECK_SECONDS = 60.0
 PRUNE_SECONDS = 30.0
+PROBE_TRIES = 3
+"""The channel may change between its reading and the first byte."""
 
 _log = logging.getLogger("tocsin.engine")
 
@@ -144,14 +146,20 @@ class Engine:
 
     async def probe(self, held: Held) -> Attempt:
         """See `Dispatch.probe`; raises Unavailable while nothing may be sent."""
-        if not self.dispatcher.may_send:
-            self.worker.release((held,))
+        try:
+            for _ in range(PROBE_TRIES):
+                if not self.dispatcher.may_send:
+                    break
+                target = await self._targets.get(held.channel_id)
+                if target is None:
+                    raise NotFound()
+                attempt = await self.dispatcher.probe(held, target)
+                if attempt is not None:
+                    return attempt
             raise Unavailable("Nothing can be sent now.")
-        target = await self._targets.get(held.channel_id)
-        if target is None:
-            self.worker.release((held,))
-            raise NotFound()
-        return await self.dispatcher.probe(held, target)
+        except Exception:
+            self.worker.give_back((held,))
+            raise
 
     def forget(self, organization_id: OrganizationId) -> None:
         """See `Dispatch.forget`."""

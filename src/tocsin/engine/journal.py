@@ -15,6 +15,8 @@ from tocsin.domain.model import DeliveryId
 
 _SLOT = struct.Struct("<24sQ")
 _EMPTY = bytes(_SLOT.size)
+BYTES_READ_MAX = 16 * 1024 * 1024
+"""More is no journal of ours, whatever it is."""
 
 
 class SendJournal:
@@ -33,8 +35,10 @@ class SendJournal:
         descriptor = os.open(self._path, os.O_CREAT | os.O_RDWR, 0o600)
         try:
             self.began = _read(descriptor)
-            size = max(self._slots * _SLOT.size, os.fstat(descriptor).st_size)
-            os.ftruncate(descriptor, size)
+            os.fchmod(descriptor, 0o600)
+            size = max(self._slots * _SLOT.size, min(os.fstat(descriptor).st_size, BYTES_READ_MAX))
+            # Real blocks: writing to a mapped page that the disk has no room for kills a process.
+            os.posix_fallocate(descriptor, 0, size)
             self._map = mmap.mmap(descriptor, size)
         finally:
             os.close(descriptor)
@@ -67,10 +71,12 @@ class SendJournal:
 
 
 def _read(descriptor: int) -> dict[str, int]:
-    size = os.fstat(descriptor).st_size
+    size = min(os.fstat(descriptor).st_size, BYTES_READ_MAX)
     content = os.pread(descriptor, size - size % _SLOT.size, 0)
-    found = {}
-    for delivery_id, claim in _SLOT.iter_unpack(content):
+    found: dict[str, int] = {}
+    for raw, claim in _SLOT.iter_unpack(content):
         if claim:
-            found[delivery_id.decode("ascii", "replace")] = claim
+            # The slot of an earlier claim may not be empty yet when the next one begins.
+            delivery_id = raw.decode("ascii", "replace")
+            found[delivery_id] = max(claim, found.get(delivery_id, 0))
     return found

@@ -3,6 +3,10 @@
 Organizations come first, then their channels: a flood by one organization, or one slow channel,
 takes turns with everybody else and no more. A lane starts with one attempt at a time and doubles
 with every success, so that a target nobody has seen answer can't fill the node.
+
+Room is shared so that some is always left for whoever comes next: an organization may hold as
+much as is still free, and a lane as much as is left of that; a little it may always hold, from a
+reserve as large as the room. What gets no room waits in the database.
 """
 
 from collections import deque
@@ -14,6 +18,11 @@ from tocsin.storage.base import Held
 HELD_MAX = 10_000
 HELD_BYTES_MAX = 32 * 1024 * 1024
 LANE_HELD_MAX = 4_000
+SHARE_MIN = 100
+SHARE_BYTES_MIN = 256 * 1024
+CLAIM_MIN = 200
+CLAIM_BYTES_MIN = 2 * 1024 * 1024
+"""A claim may take so much even without room: from nobody who holds more than a little."""
 LOST_ALONE = 2
 """From so many losses with a node on, a delivery is sent with nothing else in flight."""
 
@@ -54,10 +63,12 @@ class Lane:
 class Share:
     """One organization's lanes that have something to send, in turn."""
 
-    __slots__ = ("organization_id", "queued", "ready")
+    __slots__ = ("bytes", "held", "organization_id", "queued", "ready")
 
     def __init__(self, organization_id: OrganizationId) -> None:
         self.organization_id = organization_id
+        self.held = 0
+        self.bytes = 0
         self.ready: deque[Lane] = deque()
         self.queued = False
 
@@ -71,7 +82,9 @@ class Lanes:
         self._lanes: dict[ChannelId, Lane] = {}
         self._shares: dict[OrganizationId, Share] = {}
         self._turns: deque[Share] = deque()
-        self._alone: deque[tuple[Lane, Held]] = deque()
+        self._alone: deque[Held] = deque()
+        self._alone_since_ms = 0  # not 0 while one of these is in flight
+        self._alone_from_ms = 0
         self.held = 0
         self.bytes = 0
         self.in_flight = 0
@@ -81,13 +94,18 @@ class Lanes:
 
     @property
     def room(self) -> int:
-        """How many more deliveries this node may hold."""
-        return HELD_MAX - self.held if self.accepting else 0
+        """How many more deliveries this node may claim."""
+        if not self.accepting or self._reserve_gone():
+            return 0
+        return max(HELD_MAX - self.held, CLAIM_MIN)
 
     @property
     def bytes_room(self) -> int:
-        """How many more payload bytes this node may hold."""
-        return HELD_BYTES_MAX - self.bytes
+        """How many more payload bytes this node may claim."""
+        return max(HELD_BYTES_MAX - self.bytes, CLAIM_BYTES_MIN)
+
+    def _reserve_gone(self) -> bool:
+        return self.held >= 2 * HELD_MAX or self.bytes >= 2 * HELD_BYTES_MAX
 
     def full(self) -> list[ChannelId]:
         """Channels of which nothing should be claimed now: they hold much, or are on hold."""
@@ -95,18 +113,38 @@ class Lanes:
         return [
             lane.channel_id
             for lane in self._lanes.values()
-            if lane.held > LANE_HELD_MAX // 2 or lane.blocked_until_ms > now_ms
+            if not self._fits(lane, 2) or lane.blocked_until_ms > now_ms
         ]
+
+    def over(self) -> list[OrganizationId]:
+        """Organizations of which nothing should be claimed now: they hold their share."""
+        return [
+            share.organization_id
+            for share in self._shares.values()
+            if share.held >= max(HELD_MAX - self.held, SHARE_MIN)
+            or share.bytes >= max(HELD_BYTES_MAX - self.bytes, SHARE_BYTES_MIN)
+        ]
+
+    def _fits(self, lane: Lane, times: int) -> bool:
+        """Whether a lane that held so many times as much might hold more."""
+        share, held = lane.share, lane.held * times
+        if (
+            held + share.held < HELD_MAX - self.held
+            and lane.bytes * times + share.bytes < HELD_BYTES_MAX - self.bytes
+        ):
+            return held < LANE_HELD_MAX
+        little = share.held < SHARE_MIN and share.bytes < SHARE_BYTES_MIN
+        return little and not self._reserve_gone()
 
     def reserve(self, wanted: Sequence[Wanted]) -> list[bool]:
         """Grant room for each, as far as it goes; see `Dispatch.reserve`."""
         return [self._reserve(*want) for want in wanted]
 
     def _reserve(self, organization_id: OrganizationId, channel_id: ChannelId, size: int) -> bool:
-        if not self.accepting or self.held >= HELD_MAX or self.bytes >= HELD_BYTES_MAX:
+        if not self.accepting:
             return False
         lane = self._lane(organization_id, channel_id)
-        if lane.held >= LANE_HELD_MAX:
+        if not self._fits(lane, 1):
             return False
         if lane.blocked_until_ms and lane.blocked_until_ms > self._now_ms():
             return False
@@ -134,7 +172,7 @@ class Lanes:
                 refused.append(item)
                 continue
             if item.lost >= LOST_ALONE:
-                self._alone.append((lane, item))
+                self._alone.append(item)
                 continue
             lane.queue.append(item)
             if not lane.ready and lane.in_flight < lane.window:
@@ -143,13 +181,17 @@ class Lanes:
 
     def take(self) -> tuple[Lane, Held] | None:
         """The next delivery to send, now in flight; None when there is none, or it must wait."""
-        if self._alone:
+        if self._alone_since_ms:
+            return None
+        if self._alone and self._now_ms() >= self._alone_from_ms:
             # What was in flight at several deaths is tried with nothing else in flight.
             if self.in_flight:
                 return None
-            lane, item = self._alone.popleft()
+            item = self._alone.popleft()
+            lane = self._lanes[item.channel_id]
             lane.in_flight += 1
             self.in_flight += 1
+            self._alone_since_ms = self._now_ms()
             return lane, item
         while self._turns:
             share = self._turns.popleft()
@@ -173,13 +215,18 @@ class Lanes:
 
     @property
     def waiting(self) -> bool:
-        """Whether some delivery could be taken now."""
+        """Whether some delivery might be taken now."""
         return bool(self._turns) or bool(self._alone and not self.in_flight)
 
     def sent(self, lane: Lane, *, success: bool) -> None:
         """An attempt is over: its place in flight is free."""
         lane.in_flight -= 1
         self.in_flight -= 1
+        if self._alone_since_ms:
+            # Everybody else has as much time before the next one.
+            now_ms = self._now_ms()
+            self._alone_from_ms = 2 * now_ms - self._alone_since_ms
+            self._alone_since_ms = 0
         if success and lane.window < lane.cap:
             lane.window = min(lane.cap, lane.window * 2)
         if lane.queue and not lane.ready and lane.in_flight < lane.window:
@@ -207,12 +254,14 @@ class Lanes:
         items = list(lane.queue)
         lane.queue.clear()
         lane.window = 1
+        if self._alone:
+            items += [item for item in self._alone if item.channel_id == channel_id]
+            self._alone = deque(item for item in self._alone if item.channel_id != channel_id)
         return items
 
     def drop_all(self) -> list[Held]:
         """Take everything that is queued out, to be released at a stop."""
-        items = [item for _, item in self._alone]
-        self._alone.clear()
+        items: list[Held] = []
         for channel_id in list(self._lanes):
             items += self.drop(channel_id)
         return items
@@ -255,11 +304,15 @@ class Lanes:
     def _grow(self, lane: Lane, size: int) -> None:
         lane.held += 1
         lane.bytes += size
+        lane.share.held += 1
+        lane.share.bytes += size
         self.held += 1
         self.bytes += size
 
     def _shrink(self, lane: Lane, size: int) -> None:
         lane.held -= 1
         lane.bytes -= size
+        lane.share.held -= 1
+        lane.share.bytes -= size
         self.held -= 1
         self.bytes -= size

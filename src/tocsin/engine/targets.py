@@ -125,11 +125,17 @@ class Targets:
             if task is None:
                 task = asyncio.get_running_loop().create_task(self._read(channel_id))
                 self._loading[channel_id] = task
-                task.add_done_callback(lambda _: self._loading.pop(channel_id, None))
+                task.add_done_callback(lambda done: self._loaded(channel_id, done))
             target = await asyncio.shield(task)
             if target is None or self._epoch == epoch:
                 return target
             # Something changed while it was read: read again, unless it is at hand by now.
+
+    def _loaded(self, channel_id: ChannelId, task: "asyncio.Task[Target | None]") -> None:
+        if self._loading.get(channel_id) is task:
+            del self._loading[channel_id]
+        if not task.cancelled():
+            task.exception()  # every waiter has it; there may be none any more
 
     async def _read(self, channel_id: ChannelId) -> Target | None:
         epoch = self._epoch
@@ -143,11 +149,15 @@ class Targets:
             if len(self._cache) > TARGETS_CACHED_MAX:
                 old_id, old = self._cache.popitem(last=False)
                 self._by_organization[old.channel.organization_id].discard(old_id)
+                # A change could not tell it any more.
+                old.current = False
         return target
 
     def forget(self, organization_id: OrganizationId) -> None:
         """No send starts with what was read of this organization before."""
         self._epoch += 1
+        # What is being read may be older than the change: nobody else may join it.
+        self._loading.clear()
         for channel_id in self._by_organization.pop(organization_id, ()):
             target = self._cache.pop(channel_id, None)
             if target is not None:

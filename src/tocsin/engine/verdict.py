@@ -14,7 +14,7 @@ from tocsin.domain.outcome import (
     Rejected,
     Retry,
 )
-from tocsin.domain.retry import next_delay_ms
+from tocsin.domain.retry import RETRY_AFTER_MS_MAX, next_delay_ms
 
 GONE = "gone"
 """Why Tocsin disabled a channel: its target answered 410."""
@@ -60,7 +60,7 @@ def decide(
             error = _text(reason, detail)
             if origin is Origin.TEST:
                 return Verdict("retry", Status.EXHAUSTED, now_ms, step, error)
-            wait_ms = not_before_ms or 0
+            wait_ms = min(max(int(not_before_ms or 0), 0), RETRY_AFTER_MS_MAX)
             hold_until_ms = now_ms + wait_ms if holds_channel and wait_ms else 0
             delay_ms = next_delay_ms(schedule_ms, step, random)
             if delay_ms is None:

@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from tocsin.clock import Clock
 from tocsin.domain.errors import Unavailable
 from tocsin.domain.model import ChannelId, DeliveryId
-from tocsin.engine.lanes import LANE_HELD_MAX, Lanes
+from tocsin.engine.lanes import Lanes
 from tocsin.storage.base import DataPlane, Held
 
 CLAIM_MAX = 1_000
-ROOM_MIN = 200
+LANE_ROOM_MIN = 50
 POLL_MS = 1_000
 RELEASE_MAX = 2_000
 RETRY_SECONDS = 0.5
@@ -49,15 +49,19 @@ class Worker:
 
     def room(self) -> None:
         """Room has come free: look again, if the last look had to leave something."""
-        if self._left_some and self._lanes.room >= ROOM_MIN:
+        if self._left_some and self._lanes.room:
             self._due_ms = self._clock.storage_ms()
             self._wake.set()
 
     def release(self, held: Sequence[Held]) -> None:
         """Give deliveries back to the store with the next step; their room is free at once."""
         for item in held:
-            self._released.append((item.id, item.claim, item.channel_id))
             self._lanes.left(item.channel_id, len(item.event.data))
+        self.give_back(held)
+
+    def give_back(self, held: Sequence[Held]) -> None:
+        """The same for what never had room in the lanes."""
+        self._released += [(item.id, item.claim, item.channel_id) for item in held]
         if held:
             self._wake.set()
 
@@ -91,20 +95,25 @@ class Worker:
     async def _claim(self) -> None:
         lanes = self._lanes
         room = min(CLAIM_MAX, lanes.room)
-        if room < ROOM_MIN or lanes.bytes_room <= 0 or not self._may_claim():
+        if not room or not self._may_claim():
             self._due_ms = 0
             self._left_some = True
             return
-        full = lanes.full()
+        full, over = lanes.full(), lanes.over()
+        # Whoever wakes the worker from here on is heard: this claim may not see what is new.
+        self._due_ms = 0
         claims = await self._store.claim(
             now_ms=self._clock.storage_ms(),
             room=room,
             bytes_max=lanes.bytes_room,
-            lane_room=LANE_HELD_MAX // 2,
+            # Less with less room, so that what is left is not one lane's.
+            lane_room=max(LANE_ROOM_MIN, lanes.room // 8),
             full=full,
+            over=over,
         )
-        self._left_some = bool(full)
-        self._due_ms = claims.next_due_ms or 0
+        self._left_some = bool(full or over)
+        if not self._wake.is_set():
+            self._due_ms = claims.next_due_ms or 0
         if claims.held:
             self.release(lanes.offer(claims.held, reserved=False))
-            self._offered()
+        self._offered()

@@ -7,7 +7,7 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import aiodns
 
@@ -45,7 +45,11 @@ def cares_lookup(resolver: aiodns.DNSResolver) -> Lookup:
             found = await resolver.getaddrinfo(
                 host, family=socket.AF_UNSPEC, type=socket.SOCK_STREAM
             )
-        except aiodns.error.DNSError:
+        except aiodns.error.DNSError as error:
+            if error.args[0] == aiodns.error.ARES_ENODATA:
+                # c-ares keeps an answer without addresses for an hour, whatever DNS says of it.
+                with suppress(Exception):
+                    resolver._channel.reinit()
             raise NameNotResolved from None
         return [_text(node.addr[0]) for node in found.nodes]
 

@@ -1,14 +1,14 @@
 """Channels: create, read, change, delete, test. The rules of each member are in channel_rules.py,
-what is secret is in vault.py."""
+how a change is made in channel_changes.py, what is secret is in vault.py."""
 
 import builtins
 from typing import Any
 
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET
 from msgspec.structs import replace
 
 from tocsin.crypto.sealing import UnsealFailed
-from tocsin.domain.errors import Conflict, Invalid, NotFound, QuotaExceeded
+from tocsin.domain.errors import Invalid, NotFound, QuotaExceeded
 from tocsin.domain.ids import normalize_id
 from tocsin.domain.model import (
     DEFAULT_SCHEDULE,
@@ -23,32 +23,20 @@ from tocsin.domain.model import (
 )
 from tocsin.domain.permissions import Caller
 from tocsin.service import channel_rules as rules
-from tocsin.service.changes import (
-    Changes,
-    Made,
-    Target,
-    difference,
-    forbid_bound,
-    listing,
-    permit,
-)
+from tocsin.service.changes import Changes, Made, Target, forbid_bound, listing, permit
+from tocsin.service.channel_changes import ROWS_AT_ONCE, Change, ChannelChanges, Level
 from tocsin.service.directory import Directory
 from tocsin.service.drafts import ChannelDraft, ChannelPatch
 from tocsin.service.ports import Dispatch
 from tocsin.service.sight import Listing, Page, Sight
 from tocsin.service.testing import Tester
-from tocsin.service.vault import Merged, Vault, rotated
+from tocsin.service.vault import Vault
 from tocsin.service.vetting import Vet, vetted
 from tocsin.storage.control import Connection, channels, jobs, lanes, projects, work
 
 __all__ = ["ChannelDraft", "ChannelPatch", "Channels"]
 
 CHANNELS_MAX = 1_000
-RACES_MAX = 10
-ROWS_AT_ONCE = 1_000
-"""So many waiting deliveries are ended before a call is answered; a job does the rest."""
-
-Level = ProjectId | UnsetType | None
 
 
 class Channels:
@@ -70,9 +58,11 @@ class Channels:
         self._directory = directory
         self._vault = vault
         self._vet = vet
-        self._dispatch = dispatch
         self._tester = tester
         self._channels_max = channels_max
+        self._channel_changes = ChannelChanges(
+            changes=changes, vault=vault, vet=vet, dispatch=dispatch, get=self.get
+        )
 
     # Reads
 
@@ -251,153 +241,27 @@ class Channels:
         caller: Caller,
         sight: Sight,
         channel_id: str,
-        patch: ChannelPatch,
+        change: Change,
         *,
         level: Level = UNSET,
         types: tuple[str, ...] | None = None,
         operation: str = "channel.update",
     ) -> ChannelState:
-        """Change what the patch names; one that changes nothing has no effect at all.
+        """Change what `change` names; one that changes nothing has no effect at all.
 
         When this returns, nothing is sent with the old state from this node.
         """
-        for _ in range(RACES_MAX):
-            state = await self.get(
-                caller, sight, channel_id, level=level, types=types, operation=operation
-            )
-            before = state.channel
-            type = self._vault.type(before.type)
-            after = rules.with_changes(before, patch, type)
-            _check_backlog(after, patch)
-            try:
-                stored = self._vault.open(before)
-            except UnsealFailed:
-                stored = Secrets(settings={})
-            merged = self._vault.merge(type, stored, patch)
-            if merged.url is not None and merged.settings:
-                await vetted(self._vet, merged.url, sight.organization_id)
-            if merged.secrets != stored:
-                after = replace(after, sealed=self._vault.seal(after, merged.secrets))
-            if after == before and patch.backlog is UNSET:
-                return state
-            if await self._store_change(caller, sight, operation, before, after, merged, patch):
-                return await self._read(sight, before.id)
-        raise Conflict("The channel is being changed by somebody else.")
-
-    async def _read(self, sight: Sight, channel_id: str) -> ChannelState:
-        return await self._store.read(lambda c: channels.get(c, sight, channel_id))
-
-    async def _store_change(
-        self,
-        caller: Caller,
-        sight: Sight,
-        operation: str,
-        before: Channel,
-        after: Channel,
-        merged: Merged,
-        patch: ChannelPatch,
-    ) -> bool:
-        """One transaction; False when the channel has changed since `before` was read."""
-        now_ms = self._changes.clock.wall_ms()
-        through = self._changes.new_id()
-        job_id = self._changes.new_id()
-        enabling = after.enabled and not before.enabled
-        after = replace(
-            after,
-            disabled_reason=None if after.enabled else before.disabled_reason,
-            version=before.version + 1,
-            updated_at=now_ms,
+        return await self._channel_changes.update(
+            caller, sight, channel_id, change, level=level, types=types, operation=operation
         )
-        said = difference(before, after, rules.PLAIN)
-        said |= {
-            name: list(names)
-            for name, names in (("settings", merged.settings), ("headers", merged.headers))
-            if names
-        }
-
-        def store(connection: Connection) -> Made[bool]:
-            if not channels.replace(connection, sight, after, expected_version=before.version):
-                return Made(False)
-            version = after.version
-            if enabling:
-                slowly = None if after.ordered else through
-                lanes.open(connection, sight, after.id, version=version, backlog_through=slowly)
-            elif before.enabled and not after.enabled:
-                lanes.park(connection, sight, after.id, version=version)
-            else:
-                reset = bool(merged.settings or merged.headers)
-                lanes.change(connection, sight, after.id, version=version, reset=reset)
-            if patch.backlog is not UNSET:
-                said["backlog"] = patch.backlog
-                dropped = lanes.cancel_backlog(
-                    connection, sight, after.id, through=through if enabling else None
-                )
-                if dropped is not None:
-                    self._drop(connection, sight, after.id, dropped, job_id, now_ms)
-            return Made(True, said)
-
-        target = Target("channel", after.id)
-        stored = await self._changes.make(caller, sight, operation, target, store)
-        if stored and after.enabled:
-            self._dispatch.wake(self._changes.clock.storage_ms())
-        return stored
-
-    def _drop(
-        self,
-        connection: Connection,
-        sight: Sight,
-        channel_id: ChannelId,
-        through: str,
-        job_id: str,
-        now_ms: int,
-    ) -> None:
-        task = jobs.create(
-            connection,
-            sight,
-            id=job_id,
-            kind=work.CANCEL_BACKLOG,
-            channel_id=channel_id,
-            internal=True,
-            arguments={"through": through},
-            now_ms=now_ms,
-        )
-        work.step(connection, task, now_ms=now_ms, rows_max=ROWS_AT_ONCE)
 
     async def rotate_secret(
         self, caller: Caller, sight: Sight, channel_id: str, *, overlap_seconds: int = 86_400
     ) -> str:
         """A new signing secret; the old one signs beside it for `overlap_seconds` (≤ 7 days)."""
-        for _ in range(RACES_MAX):
-            state = await self.get(caller, sight, channel_id, operation="channel.update")
-            rules.check_overlap(overlap_seconds)
-            before = state.channel
-            now_ms = self._changes.clock.wall_ms()
-            stored = self._vault.open(before)
-            if stored.secret is None:
-                raise NotFound
-            secrets = rotated(stored, overlap_seconds=overlap_seconds, now_ms=now_ms)
-            after = replace(
-                before,
-                sealed=self._vault.seal(before, secrets),
-                version=before.version + 1,
-                updated_at=now_ms,
-            )
-            if await self._store_rotation(caller, sight, before, after, overlap_seconds):
-                assert secrets.secret is not None
-                return secrets.secret
-        raise Conflict("The channel is being changed by somebody else.")
-
-    async def _store_rotation(
-        self, caller: Caller, sight: Sight, before: Channel, after: Channel, overlap_seconds: int
-    ) -> bool:
-        def store(connection: Connection) -> Made[bool]:
-            if not channels.replace(connection, sight, after, expected_version=before.version):
-                return Made(False)
-            lanes.change(connection, sight, after.id, version=after.version, reset=False)
-            return Made(True, {"secret": "rotated", "overlap_seconds": overlap_seconds})
-
-        target = Target("channel", after.id)
-        return await self._changes.make(caller, sight, "channel.update", target, store)
+        return await self._channel_changes.rotate_secret(
+            caller, sight, channel_id, overlap_seconds=overlap_seconds
+        )
 
     async def delete(
         self,
@@ -470,12 +334,3 @@ def _blank(id: str, sight: Sight, project_id: ProjectId | None, type: str, now_m
         created_at=now_ms,
         updated_at=now_ms,
     )
-
-
-def _check_backlog(after: Channel, patch: ChannelPatch) -> None:
-    if patch.backlog is UNSET:
-        return
-    if patch.backlog != "cancel":
-        raise Invalid("backlog", 'must be "cancel"')
-    if patch.enabled is UNSET or not after.enabled:
-        raise Invalid("backlog", "goes with enabled: true")

@@ -183,20 +183,17 @@ class Directory:
         name: str | UnsetType = UNSET,
         slug: str | UnsetType = UNSET,
     ) -> Organization:
-        """Rename it; raises Conflict when the slug is taken."""
+        """Rename it; raises Conflict when the slug is taken. Nothing new has no effect at all."""
         permit(caller, "organization.update")
         _check(name, slug)
         now_ms = self._changes.clock.wall_ms()
 
         def work(connection: Connection) -> Made[Organization]:
             before = organizations.get(connection, sight)
-            organizations.update(
-                connection,
-                sight,
-                name=before.name if name is UNSET else name,
-                slug=before.slug if slug is UNSET else slug,
-                now_ms=now_ms,
-            )
+            new_name, new_slug = _renamed(before, name, slug)
+            if (new_name, new_slug) == (before.name, before.slug):
+                return Made(before)
+            organizations.update(connection, sight, name=new_name, slug=new_slug, now_ms=now_ms)
             after = organizations.get(connection, sight)
             return Made(after, difference(before, after, _RENAMED))
 
@@ -301,13 +298,11 @@ class Directory:
 
         def work(connection: Connection) -> Made[Project]:
             before = projects.get(connection, sight, project_id)
+            new_name, new_slug = _renamed(before, name, slug)
+            if (new_name, new_slug) == (before.name, before.slug):
+                return Made(before)
             projects.update(
-                connection,
-                sight,
-                project_id,
-                name=before.name if name is UNSET else name,
-                slug=before.slug if slug is UNSET else slug,
-                now_ms=now_ms,
+                connection, sight, project_id, name=new_name, slug=new_slug, now_ms=now_ms
             )
             after = projects.get(connection, sight, project_id)
             return Made(after, difference(before, after, _RENAMED))
@@ -365,6 +360,13 @@ def _check(name: str | UnsetType, slug: str | UnsetType | None) -> None:
         check_short(name, "name", NAME_CHARS_MAX)
     if isinstance(slug, str) and not slug_valid(slug):
         raise Invalid("slug", "must be 1 to 64 of a-z, 0-9 and -, and not look like an id")
+
+
+def _renamed(
+    before: Organization | Project, name: str | UnsetType, slug: str | UnsetType
+) -> tuple[str, str]:
+    """The name and slug after a change; a change to what they are changes nothing at all."""
+    return before.name if name is UNSET else name, before.slug if slug is UNSET else slug
 
 
 def _choices(name: str) -> list[str]:

@@ -51,6 +51,10 @@ from tocsin.storage.base import (
 )
 
 EVENTS_WAITING_MAX = 20_000
+DELIVERIES_PER_EVENT = DELIVERIES_PER_TRANSACTION_MAX // EVENTS_PER_TRANSACTION_MAX
+EVENT_BYTES = 16 * 1024
+"""So a transaction holds at most 2,000 events, 10,000 deliveries and 32 MiB, and what waits for
+one ten times as much."""
 REMATCHES_MAX = 20
 _HOUR_MS = 3_600_000
 _encode_people = msgspec.json.encode
@@ -126,8 +130,14 @@ class Publisher:
             draft if isinstance(draft, TocsinError) else None for draft in drafts
         ]
         left = [at for at, answer in enumerate(answers) if answer is None]
-        for _ in range(REMATCHES_MAX):
-            routes = await self._routes(caller, sight)
+        for turn in range(REMATCHES_MAX):
+            try:
+                routes = await self._routes(caller, sight)
+            except TocsinError as error:
+                if not turn:
+                    raise
+                # Some may be stored by now: each has its own answer.
+                return [error if answer is None else answer for answer in answers]
             places, events = self._planned(routes, sight, drafts, left, answers)
             left = []
             for place, event, added in zip(places, events, await self._submit(events), strict=True):
@@ -137,7 +147,9 @@ class Publisher:
                     answers[place] = _answer(event, added)
             if not left:
                 break
-            self._routing.invalidate(sight.organization_id)
+            if self._routing.cached(sight.organization_id) is routes:
+                # Not what somebody else has read again by now.
+                self._routing.invalidate(sight.organization_id)
         return [_moving() if answer is None else answer for answer in answers]
 
     async def _routes(self, caller: Caller, sight: Sight) -> Routes:
@@ -175,10 +187,14 @@ class Publisher:
 
     async def _submit(self, events: list[NewEvent]) -> list[Added | Exception]:
         if len(events) == 1:
-            return await self._batcher.submit(events)
+            return await self._batcher.submit(events, _weight(events[0]))
         added: list[Added | Exception] = []
         for group in _groups(events):
-            added += await self._batcher.submit(group, len(group))
+            try:
+                added += await self._batcher.submit(group, sum(map(_weight, group)))
+            except Unavailable as error:
+                # Of this group only: another one may be stored.
+                added += [error] * len(group)
         return added
 
     def _plan(
@@ -275,18 +291,23 @@ class Publisher:
 
 
 def _groups(events: list[NewEvent]) -> list[list[NewEvent]]:
-    """Split between events where one transaction would hold too many deliveries."""
-    if sum(len(event.deliveries) for event in events) <= DELIVERIES_PER_TRANSACTION_MAX:
+    """Split between events where one transaction would hold too much."""
+    if sum(map(_weight, events)) <= EVENTS_PER_TRANSACTION_MAX:
         return [events] if events else []
     groups: list[list[NewEvent]] = [[]]
     weight = 0
     for event in events:
-        weight += len(event.deliveries)
-        if groups[-1] and weight > DELIVERIES_PER_TRANSACTION_MAX:
+        weight += _weight(event)
+        if groups[-1] and weight > EVENTS_PER_TRANSACTION_MAX:
             groups.append([])
-            weight = len(event.deliveries)
+            weight = _weight(event)
         groups[-1].append(event)
     return groups
+
+
+def _weight(event: NewEvent) -> int:
+    """A part of a transaction, in events: one of few deliveries and few bytes counts as one."""
+    return 1 + len(event.deliveries) // DELIVERIES_PER_EVENT + len(event.event.data) // EVENT_BYTES
 
 
 def _held(event: NewEvent, stored: Stored) -> list[Held]:

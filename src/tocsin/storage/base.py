@@ -167,9 +167,17 @@ class DataPlane(Protocol):
         ...
 
     async def claim(
-        self, *, now_ms: int, room: int, bytes_max: int, lane_room: int, full: Sequence[ChannelId]
+        self,
+        *,
+        now_ms: int,
+        room: int,
+        bytes_max: int,
+        lane_room: int,
+        full: Sequence[ChannelId],
+        over: Sequence[OrganizationId] = (),
     ) -> Claims:
-        """Claim free due deliveries of lanes not in `full`, oldest lane first."""
+        """Claim free due deliveries, oldest lane first, but for lanes in `full` and of
+        organizations in `over`."""
         ...
 
     async def settle(self, settlements: Sequence[Settlement]) -> Settled:

@@ -178,7 +178,9 @@ lanes = Table(
     Column("blocked_until_ms", Ms, nullable=False, server_default="0"),
     # Free deliveries up to this id were dropped by a person (a durable job carries it out).
     Column("cancelled_through", Id),
-    # Free deliveries up to this id waited while the channel was disabled: they drain slowly.
+    # Free deliveries due before this moment waited while the channel was disabled: they drain
+    # slowly. All that waited then has an id up to `backlog_through`.
+    Column("backlog_before_ms", Ms),
     Column("backlog_through", Id),
     Column("backlog_due_ms", Ms, nullable=False, server_default="0"),
     Column("breaker_state", Text),

@@ -3,6 +3,7 @@
 from typing import Any
 
 from litestar import Litestar, Response
+from litestar.config.app import AppConfig
 from litestar.exceptions import HTTPException, MethodNotAllowedException, NotFoundException
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.spec import Components, SecurityScheme
@@ -20,9 +21,15 @@ from tocsin.web.front import Front
 from tocsin.web.hookstream import routes as hookstream
 from tocsin.web.native import routes as native
 from tocsin.web.publish import PublishHandler
+from tocsin.web.reference.pages import Reference
 from tocsin.web.replies import ClientGone, Scope
 from tocsin.web.services import Services
-from tocsin.web.spec import ExactJson
+from tocsin.web.spec import Document
+
+DESCRIPTION = (
+    "Delivers every event to every channel that wants it: signed, retried, logged. Three APIs "
+    "over the same things: Tocsin's own, Applivery's notifications, hookstream's channels."
+)
 
 
 def build(services: Services, settings: Settings, *, cursor_key: bytes) -> Front:
@@ -36,19 +43,32 @@ def build(services: Services, settings: Settings, *, cursor_key: bytes) -> Front
     )
     framework = _framework()
     framework.state["edge"] = Edge(services, gate, Cursors(cursor_key))
-    return Front(framework=framework, publish=publish, gate=gate, health=services.health)
+    base = settings.public_url or f"http://{settings.host}:{settings.port}"
+    framework.state["reference"] = reference = Reference(
+        lambda: framework.openapi_schema.to_schema(), base.rstrip("/")
+    )
+    return Front(
+        framework=framework,
+        publish=publish,
+        gate=gate,
+        health=services.health,
+        reference=reference,
+    )
 
 
 class _Framework(Litestar):
-    """Litestar without its support of other model libraries: ours are all msgspec's."""
+    """Litestar without what it looks for by itself: other model libraries, OpenTelemetry."""
 
     @staticmethod
     def _get_default_plugins(plugins: list[PluginProtocol]) -> list[PluginProtocol]:
         return plugins
 
+    @staticmethod
+    def _patch_opentelemetry_middleware(config: AppConfig) -> AppConfig:
+        return config
+
 
 def _framework() -> Litestar:
-    structs = (*native.STRUCTS, *applivery.STRUCTS, *hookstream.STRUCTS)
     handlers: dict[Any, Any] = {HTTPException: _on_error, Exception: _on_error}
     return _Framework(
         route_handlers=[native.ROUTER, applivery.ROUTER, hookstream.ROUTER],
@@ -58,7 +78,9 @@ def _framework() -> Litestar:
             title="Tocsin",
             version=tocsin.__version__,
             path="/api/openapi.json",
-            render_plugins=[ExactJson(structs)],
+            use_handler_docstrings=True,
+            description=DESCRIPTION,
+            render_plugins=[Document()],
             security=[{"bearer": []}, {"key": []}],
             components=Components(
                 security_schemes={

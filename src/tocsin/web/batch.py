@@ -66,6 +66,7 @@ async def split(body: bytes) -> list[bytes]:
         except RecursionError:
             parts = await Scanner(body).events()
         except msgspec.ValidationError as error:
+            codec.check_syntax(body)
             raise codec.refusal(error) from None
         except ValueError as error:
             raise Malformed(f"The body is not JSON: {error}") from None

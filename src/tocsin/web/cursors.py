@@ -22,8 +22,7 @@ class Cursors:
         if position is None:
             return None
         raw = position.encode()
-        mac = self._mac(raw, list, organization)
-        return base64.urlsafe_b64encode(mac + raw).rstrip(b"=").decode()
+        return _text(self._mac(raw, list, organization) + raw)
 
     def read(self, text: str, *, list: str, organization: str) -> str:
         """The position; Invalid naming `cursor` for one that was not made for this list."""
@@ -37,8 +36,14 @@ class Cursors:
         mac, position = raw[:_MAC_BYTES], raw[_MAC_BYTES:]
         if not hmac.compare_digest(mac, self._mac(position, list, organization)):
             raise refused
+        if text != _text(raw):  # base64 has several spellings of the same bytes
+            raise refused
         return position.decode()
 
     def _mac(self, position: bytes, list: str, organization: str) -> bytes:
         bound = f"{list}\0{organization}\0".encode() + position
         return hashlib.blake2b(bound, key=self._key, digest_size=_MAC_BYTES).digest()
+
+
+def _text(raw: bytes) -> str:
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()

@@ -9,6 +9,8 @@ from tocsin.domain.errors import MethodNotAllowed
 from tocsin.web.auth import Gate
 from tocsin.web.dialects import Dialect, dialect_of, refuse
 from tocsin.web.publish import PublishHandler
+from tocsin.web.reference.pages import PATH as REFERENCE
+from tocsin.web.reference.pages import Reference
 from tocsin.web.replies import ClientGone, Message, Receive, Scope, Send, send_refusal, send_reply
 from tocsin.web.services import Health
 
@@ -20,12 +22,19 @@ class Front:
     """The ASGI application."""
 
     def __init__(
-        self, *, framework: Litestar, publish: PublishHandler, gate: Gate, health: Health
+        self,
+        *,
+        framework: Litestar,
+        publish: PublishHandler,
+        gate: Gate,
+        health: Health,
+        reference: Reference,
     ) -> None:
         self._framework = framework
         self._publish = publish
         self._gate = gate
         self._health = health
+        self._reference = reference
 
     def lifespan(self) -> AbstractAsyncContextManager[None]:
         """Start and stop what the framework has to start and stop."""
@@ -50,6 +59,9 @@ class Front:
                 return
             if path in ("/healthz", "/readyz"):
                 await self._tell_health(scope, send)
+                return
+            if path == REFERENCE or path.startswith(REFERENCE + "/"):
+                await self._show_reference(scope, send)
                 return
         elif dialect is Dialect.HOOKSTREAM:
             scope["tocsin.request_id"] = f"req_{secrets.token_hex(6)}"
@@ -87,6 +99,12 @@ class Front:
         else:
             retry = [(b"retry-after", b"1")]
             await send_reply(send, 503, b'{"status":"not ready"}', headers=retry)
+
+    async def _show_reference(self, scope: Scope, send: Send) -> None:
+        try:
+            await self._reference(scope, send)
+        except Exception as error:
+            await send_refusal(send, refuse(scope, error))
 
     def _marked(self, scope: Scope, send: Send) -> Send:
         """Every hookstream reply carries its id and what is left of the budget."""

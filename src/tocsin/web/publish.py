@@ -128,8 +128,7 @@ class _Head(Struct):
     """What the headers of a publish say."""
 
     looped: bool = False
-    encoded: bool = False
-    key: str | None = None
+    keys: tuple[bytes, ...] = ()
 
 
 class PublishHandler:
@@ -174,7 +173,7 @@ class PublishHandler:
             raise Loop()
         if len(body) > EVENT_BYTES_MAX:
             body = body.strip(b" \t\r\n")
-        draft = self._draft(body, head.key)
+        draft = self._draft(body, _header_key(head))
         self._count(sight, 1)
         (answer,) = await self._publisher.accept(caller, sight, (draft,))
         if isinstance(answer, TocsinError):
@@ -191,7 +190,7 @@ class PublishHandler:
         body = await read_body(scope, receive, BATCH_BYTES_MAX)
         if head.looped:
             raise Loop()
-        if head.key is not None:
+        if head.keys:
             raise Invalid("Idempotency-Key", "a batch takes idempotency_key in each event")
         drafts: list[EventDraft | TocsinError] = []
         for part in await batch.split(body):
@@ -254,12 +253,22 @@ def _head(scope: Scope) -> _Head:
         elif name == b"tocsin-delivery":
             head.looped = True
         elif name == b"idempotency-key":
-            try:
-                head.key = value.decode()
-            except UnicodeDecodeError:
-                raise Invalid("Idempotency-Key", "must be UTF-8") from None
-            _check_key(head.key, "Idempotency-Key")
+            head.keys += (value,)
     return head
+
+
+def _header_key(head: _Head) -> str | None:
+    """The key of the header, checked: like the body it comes after encoding and size."""
+    if not head.keys:
+        return None
+    if len(set(head.keys)) > 1:
+        raise Invalid("Idempotency-Key", "is given twice")
+    try:
+        key = head.keys[0].decode()
+    except UnicodeDecodeError:
+        raise Invalid("Idempotency-Key", "must be UTF-8") from None
+    _check_key(key, "Idempotency-Key")
+    return key
 
 
 def _check_key(key: str, field: str) -> None:

@@ -49,8 +49,8 @@ class Query:
         return None if value is None else parse_time(value.replace(" ", "+"), name)
 
     def one_of(self, name: str, choices: tuple[str, ...]) -> str | None:
-        """One of a closed set of words."""
-        value = self.text(name)
+        """One of a closed set of words; an empty one is none of them."""
+        value = self._values.get(name)
         if value is not None and value not in choices:
             raise Invalid(name, f"must be one of {', '.join(choices)}")
         return value

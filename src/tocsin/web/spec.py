@@ -4,14 +4,12 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-import msgspec
 from litestar import Request
 from litestar.enums import MediaType
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Operation, Parameter, Schema
 from litestar.openapi.spec.enums import OpenAPIType
-from msgspec import Struct
 
 DESCRIPTIONS = {
     400: "The request breaks a rule",
@@ -21,8 +19,8 @@ DESCRIPTIONS = {
     409: "Does not fit the present state",
     413: "The body is too large",
     415: "A content-encoding other than identity",
-    429: "Too many requests",
-    503: "Not now",
+    429: "Too many requests; Retry-After says when the next one may come",
+    503: "Not now; Retry-After says when to try again",
 }
 
 
@@ -69,23 +67,14 @@ def errors(type: Any, media_type: str, *statuses: int) -> dict[int, ResponseSpec
     }
 
 
-class ExactJson(JsonRenderPlugin):
-    """The document with the schemas that msgspec makes, which know every rule of a struct."""
+class Document(JsonRenderPlugin):
+    """The document as `Reference` makes it, in the place of the framework's own."""
 
-    def __init__(self, structs: Sequence[type[Struct]]) -> None:
+    def __init__(self) -> None:
         super().__init__(path="/")
         self.media_type = MediaType.JSON
-        self._structs = structs
-        self._document: bytes | None = None
 
     def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
-        """The document, made once."""
-        if self._document is None:
-            _, exact = msgspec.json.schema_components(
-                self._structs, ref_template="#/components/schemas/{name}"
-            )
-            components = openapi_schema.get("components", {})
-            schemas = components.get("schemas", {}) | exact
-            whole = openapi_schema | {"components": components | {"schemas": schemas}}
-            self._document = msgspec.json.encode(whole)
-        return self._document
+        """The document."""
+        document: bytes = request.app.state["reference"].document()
+        return document

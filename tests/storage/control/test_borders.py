@@ -268,7 +268,9 @@ BORDERS: dict[str, Call] = {
     "keys.revoke": lambda c, s: keys.revoke(c, s, A.key_id, now_ms=5),
     "lanes.change": lambda c, s: lanes.change(c, s, A.channel_id, version=9, reset=True),
     "lanes.park": lambda c, s: lanes.park(c, s, A.channel_id, version=9),
-    "lanes.open": lambda c, s: lanes.open(c, s, A.channel_id, version=9, backlog_through="f"),
+    "lanes.open": lambda c, s: lanes.open(
+        c, s, A.channel_id, version=9, backlog_through="f", now_ms=1
+    ),
     "lanes.cancel_backlog": lambda c, s: lanes.cancel_backlog(c, s, A.channel_id, through=None),
     "lanes.backlog_cancelled": lambda c, s: lanes.backlog_cancelled(
         c, s, A.channel_id, through="f"

@@ -41,6 +41,8 @@ _CLEAN = {
     "breaker_until_ms": 0,
 }
 
+_NO_BACKLOG = {"backlog_before_ms": None, "backlog_through": None, "backlog_due_ms": 0}
+
 
 def change(
     connection: Connection, sight: Sight, channel_id: str, *, version: int, reset: bool
@@ -71,19 +73,23 @@ def open(
     *,
     version: int,
     backlog_through: str | None,
+    now_ms: int,
 ) -> None:
     """Enable: what waits up to `backlog_through` (an id made just now) drains slowly.
 
-    None drains it like anything else.
+    None drains it like anything else. `now_ms` is storage time: what is published from now on is
+    due later than that.
     """
     connection.execute(
         sa.update(lanes)
         .where(*_of(sight, channel_id))
-        .values(version=version, parked=None, backlog_through=None, backlog_due_ms=0, **_CLEAN)
+        .values(version=version, parked=None, **_NO_BACKLOG, **_CLEAN)
     )
     if _write_next_due(connection, sight, channel_id) and backlog_through is not None:
         connection.execute(
-            sa.update(lanes).where(*_of(sight, channel_id)).values(backlog_through=backlog_through)
+            sa.update(lanes)
+            .where(*_of(sight, channel_id))
+            .values(backlog_through=backlog_through, backlog_before_ms=now_ms)
         )
 
 
@@ -104,7 +110,7 @@ def cancel_backlog(
     connection.execute(
         sa.update(lanes)
         .where(*_of(sight, channel_id))
-        .values(cancelled_through=through, backlog_through=None, backlog_due_ms=0)
+        .values(cancelled_through=through, **_NO_BACKLOG)
     )
     _write_next_due(connection, sight, channel_id)
     return through

@@ -18,7 +18,7 @@ _VERSIONS = """
 """
 _LANES = """
     SELECT json_group_array(json_array(
-        channel_id, parked, blocked_until_ms, next_due_ms, backlog_through))
+        channel_id, parked, blocked_until_ms, next_due_ms, backlog_before_ms))
     FROM lanes WHERE channel_id IN (SELECT value FROM json_each(?))
 """
 _TAKE_KEY = """
@@ -37,7 +37,7 @@ _KEY = """
 """
 _NEWER_DUE = """
     SELECT 1 FROM deliveries
-    WHERE status = 'waiting' AND channel_id = ? AND node = 0 AND due_ms <= ? AND id > ? LIMIT 1
+    WHERE status = 'waiting' AND channel_id = ? AND node = 0 AND due_ms BETWEEN ? AND ? LIMIT 1
 """
 _EVENTS = Values(
     "INSERT INTO events (id, organization_id, project_id, type, data, people, idempotency_key,"
@@ -57,7 +57,7 @@ FREED = Values(
 )
 """Lanes that got free deliveries, each with the earliest due moment of these."""
 
-LaneRow = tuple[str, str | None, int, int | None, str | None]
+LaneRow = tuple[str, str | None, int, int | None, int | None]
 
 _decode_versions = msgspec.json.Decoder(list[tuple[str, int]]).decode
 _decode_lanes = msgspec.json.Decoder(list[LaneRow]).decode
@@ -175,10 +175,10 @@ class _Openings:
             rows = _decode_lanes(one_value(connection, _LANES, (_encode(list(unknown)).decode(),)))
         self._lanes = {row[0]: row for row in rows}
         self._answers: dict[str, bool] = {}
-        for channel_id, parked, blocked_until_ms, next_due_ms, backlog_through in rows:
+        for channel_id, parked, blocked_until_ms, next_due_ms, backlog_before_ms in rows:
             # A hold that has passed stays in the row; only a new one closes the lane again.
             held = blocked_until_ms > items[0].due_ms
-            if not held and parked is None and next_due_ms is None and backlog_through is None:
+            if not held and parked is None and next_due_ms is None and backlog_before_ms is None:
                 known.open_lanes.add(ChannelId(channel_id))
 
     def open(self, channel_id: ChannelId, due_ms: int) -> bool:
@@ -193,15 +193,15 @@ class _Openings:
         row = self._lanes.get(channel_id)
         if row is None:
             return False
-        _, parked, blocked_until_ms, next_due_ms, backlog_through = row
+        _, parked, blocked_until_ms, next_due_ms, backlog_before_ms = row
         if parked is not None or blocked_until_ms > now_ms:
             return False
         if next_due_ms is None or next_due_ms > now_ms:
             return True
-        if backlog_through is None:
+        if backlog_before_ms is None:
             return False
         # A backlog drains slowly; new deliveries go beside it.
-        newer = self._connection.execute(_NEWER_DUE, (channel_id, now_ms, backlog_through))
+        newer = self._connection.execute(_NEWER_DUE, (channel_id, backlog_before_ms, now_ms))
         return newer.fetchone() is None
 
 

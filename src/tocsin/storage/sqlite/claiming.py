@@ -20,6 +20,7 @@ from tocsin.storage.base import ROWS_PER_STEP_MAX, Claims, Held
 from tocsin.storage.sqlite.adding import FREED, one_value
 
 LANES_PER_CLAIM_MAX = 200
+ROWS_PER_LOOK = 64
 BACKLOG_CHUNK = 5
 BACKLOG_PAUSE_MS = 100
 LOST_MAX = 5
@@ -27,10 +28,11 @@ LOST_MAX = 5
 # Rows come as one JSON value: fetched one by one, each would hand the interpreter lock to the
 # event loop and wait to get it back.
 _DUE_LANES = """
-    SELECT json_group_array(json_array(channel_id, backlog_through, backlog_due_ms,
+    SELECT json_group_array(json_array(channel_id, backlog_before_ms, backlog_due_ms,
         cancelled_through)) FROM (
-        SELECT channel_id, backlog_through, backlog_due_ms, cancelled_through FROM lanes
+        SELECT channel_id, backlog_before_ms, backlog_due_ms, cancelled_through FROM lanes
         WHERE next_due_ms <= ? AND channel_id NOT IN (SELECT value FROM json_each(?))
+            AND organization_id NOT IN (SELECT value FROM json_each(?))
         ORDER BY next_due_ms LIMIT ?)
 """
 _DUE = """
@@ -41,23 +43,26 @@ _DUE = """
             e.id AS event_id, e.organization_id, e.project_id, e.type, e.data, e.occurred_at,
             e.created_at, e.people
         FROM deliveries AS d INDEXED BY deliveries_open JOIN events AS e ON e.id = d.event_id
-        WHERE d.status = 'waiting' AND d.channel_id = ? AND d.node = 0 AND d.due_ms <= ?
-            AND d.id > ? AND d.id <= ?
+        WHERE d.status = 'waiting' AND d.channel_id = ? AND d.node = 0
+            AND d.due_ms >= ? AND d.due_ms < ? AND d.id > ?
         ORDER BY d.due_ms, d.id LIMIT ?)
 """
 # Ordered, not min(), and by this index: anything else walks all that waits in the lane.
 _NEXT_DUE = """
     SELECT due_ms FROM deliveries INDEXED BY deliveries_open
-    WHERE status = 'waiting' AND channel_id = ? AND node = 0 AND id > ? AND id <= ?
+    WHERE status = 'waiting' AND channel_id = ? AND node = 0
+        AND due_ms >= ? AND due_ms < ? AND id > ?
     ORDER BY due_ms LIMIT 1
 """
 _LANE_NEXT = """
-    UPDATE lanes SET next_due_ms = max(blocked_until_ms, ?), backlog_through = ?,
-        backlog_due_ms = ? WHERE channel_id = ? AND parked IS NULL
+    UPDATE lanes SET next_due_ms = max(blocked_until_ms, ?1), backlog_before_ms = ?2,
+        backlog_through = CASE WHEN ?2 IS NULL THEN NULL ELSE backlog_through END,
+        backlog_due_ms = ?3 WHERE channel_id = ?4 AND parked IS NULL
 """
 _NEXT_LANE = """
     SELECT min(next_due_ms) FROM lanes
     WHERE next_due_ms IS NOT NULL AND channel_id NOT IN (SELECT value FROM json_each(?))
+        AND organization_id NOT IN (SELECT value FROM json_each(?))
 """
 _RELEASE = """
     UPDATE deliveries SET node = 0 WHERE id = ? AND claim = ? AND node = ? AND status = 'waiting'
@@ -78,13 +83,14 @@ _END_LOST = """
         last_error = ? WHERE id = ?
 """
 _LANES_AND_DUE = """
-    SELECT json_group_array(json_array(channel_id, next_due_ms, blocked_until_ms, due_ms)) FROM (
+    SELECT json_group_array(json_array(channel_id, next_due_ms, max(blocked_until_ms,
+        backlog_due_ms), due_ms)) FROM (
         SELECT l.channel_id, l.next_due_ms, l.blocked_until_ms, (
             SELECT d.due_ms FROM deliveries AS d INDEXED BY deliveries_open
             WHERE d.status = 'waiting' AND d.channel_id = l.channel_id AND d.node = 0
                 AND d.id > coalesce(l.cancelled_through, '')
             ORDER BY d.due_ms LIMIT 1
-        ) AS due_ms
+        ) AS due_ms, l.backlog_due_ms
         FROM lanes AS l WHERE l.parked IS NULL AND l.channel_id > ?
         ORDER BY l.channel_id LIMIT ?)
 """
@@ -93,10 +99,10 @@ _REPAIR = """
         ELSE max(blocked_until_ms, ?2) END WHERE channel_id = ?1
 """
 
-_HIGHEST = "g"  # above every id
+_EVER_MS = 2**62
 _decode_people = msgspec.json.Decoder(People).decode
 
-_DueLane = tuple[str, str | None, int, str | None]
+_DueLane = tuple[str, int | None, int, str | None]
 _decode_due_lanes = msgspec.json.Decoder(list[_DueLane]).decode
 
 
@@ -133,50 +139,62 @@ def claim(
     bytes_max: int,
     lane_room: int,
     full: Sequence[ChannelId],
+    over: Sequence[OrganizationId],
 ) -> Claims:
     """Take due lanes first, then rows of each lane up to its room; see `DataPlane.claim`."""
-    skip = msgspec.json.encode(full).decode()
+    skip = msgspec.json.encode(full).decode(), msgspec.json.encode(over).decode()
     lanes = _decode_due_lanes(
-        one_value(connection, _DUE_LANES, (now_ms, skip, LANES_PER_CLAIM_MAX))
+        one_value(connection, _DUE_LANES, (now_ms, *skip, LANES_PER_CLAIM_MAX))
     )
-    held: list[Held] = []
-    for channel_id, backlog_through, backlog_due_ms, cancelled in lanes:
-        if room <= 0 or bytes_max <= 0:
+    taking = _Taking(connection, node, room, bytes_max)
+    for channel_id, backlog_before_ms, backlog_due_ms, cancelled in lanes:
+        if taking.room <= 0 or taking.bytes_room <= 0:
             break
         lowest = cancelled or ""
-        limit = min(room, lane_room)
-        mine: list[Held] = []
-        if backlog_through is None:
-            mine = _take(connection, channel_id, now_ms, lowest, _HIGHEST, limit)
+        if backlog_before_ms is None:
+            taking.take(channel_id, 0, now_ms, lowest, lane_room)
         else:
-            mine = _take(connection, channel_id, now_ms, backlog_through, _HIGHEST, limit)
             if backlog_due_ms <= now_ms:
-                chunk = min(limit, BACKLOG_CHUNK)
-                old = _take(connection, channel_id, now_ms, lowest, backlog_through, chunk)
+                last_ms = min(now_ms, backlog_before_ms - 1)
+                taking.take(channel_id, 0, last_ms, lowest, min(lane_room, BACKLOG_CHUNK))
                 backlog_due_ms = now_ms + BACKLOG_PAUSE_MS
-                mine = old + mine[: limit - len(old)]
-        kept = _within(mine, bytes_max)
-        if kept:
-            for at in range(0, len(kept), 128):
-                _hold(connection, node, kept[at : at + 128])
-        held += kept
-        room -= len(kept)
-        bytes_max -= sum(len(item.event.data) for item in kept)
-        _write_next(connection, channel_id, lowest, backlog_through, backlog_due_ms)
-    next_due_ms = connection.execute(_NEXT_LANE, (skip,)).fetchone()[0]
-    return Claims(held=held, next_due_ms=next_due_ms)
+            taking.take(channel_id, backlog_before_ms, now_ms, lowest, lane_room)
+        _write_next(connection, channel_id, lowest, backlog_before_ms, backlog_due_ms)
+    next_due_ms = connection.execute(_NEXT_LANE, skip).fetchone()[0]
+    return Claims(held=taking.held, next_due_ms=next_due_ms)
 
 
-def _take(
-    connection: sqlite3.Connection,
-    channel_id: str,
-    now_ms: int,
-    above: str,
-    through: str,
-    limit: int,
-) -> list[Held]:
-    text = one_value(connection, _DUE, (channel_id, now_ms, above, through, limit))
-    return [_held(row, ChannelId(channel_id)) for row in _decode_due(text)]
+class _Taking:
+    """What a claim has taken so far, and how much more it may."""
+
+    def __init__(
+        self, connection: sqlite3.Connection, node: int, room: int, bytes_room: int
+    ) -> None:
+        self._connection = connection
+        self._node = node
+        self.room = room
+        self.bytes_room = bytes_room
+        self.held: list[Held] = []
+
+    def take(self, channel_id: str, from_ms: int, to_ms: int, above: str, limit: int) -> None:
+        """Hold what is due in a lane from one moment to another.
+
+        Few rows at a time: each may be 256 KiB, and what does not fit is read in vain.
+        """
+        limit = min(limit, self.room)
+        while limit > 0 and self.bytes_room > 0:
+            size = min(limit, ROWS_PER_LOOK)
+            text = one_value(self._connection, _DUE, (channel_id, from_ms, to_ms + 1, above, size))
+            found = [_held(row, ChannelId(channel_id)) for row in _decode_due(text)]
+            kept = _within(found, self.bytes_room)
+            if kept:
+                _hold(self._connection, self._node, kept)
+            self.held += kept
+            self.room -= len(kept)
+            self.bytes_room -= sum(len(item.event.data) for item in kept)
+            limit -= size
+            if len(kept) < size:
+                return
 
 
 def _held(row: _Due, channel_id: ChannelId) -> Held:
@@ -225,27 +243,27 @@ def _write_next(
     connection: sqlite3.Connection,
     channel_id: str,
     lowest: str,
-    backlog_through: str | None,
+    backlog_before_ms: int | None,
     backlog_due_ms: int,
 ) -> None:
     """Write the lane's exact new next due moment."""
-    if backlog_through is None:
-        due_ms = _next_due(connection, channel_id, lowest, _HIGHEST)
+    if backlog_before_ms is None:
+        due_ms = _next_due(connection, channel_id, 0, _EVER_MS, lowest)
         connection.execute(_LANE_NEXT, (due_ms, None, 0, channel_id))
         return
-    old = _next_due(connection, channel_id, lowest, backlog_through)
-    new = _next_due(connection, channel_id, backlog_through, _HIGHEST)
+    old = _next_due(connection, channel_id, 0, backlog_before_ms, lowest)
+    new = _next_due(connection, channel_id, backlog_before_ms, _EVER_MS, lowest)
     if old is None:
         connection.execute(_LANE_NEXT, (new, None, 0, channel_id))
         return
     due_ms = max(old, backlog_due_ms) if new is None else min(max(old, backlog_due_ms), new)
-    connection.execute(_LANE_NEXT, (due_ms, backlog_through, backlog_due_ms, channel_id))
+    connection.execute(_LANE_NEXT, (due_ms, backlog_before_ms, backlog_due_ms, channel_id))
 
 
 def _next_due(
-    connection: sqlite3.Connection, channel_id: str, above: str, through: str
+    connection: sqlite3.Connection, channel_id: str, from_ms: int, before_ms: int, above: str
 ) -> int | None:
-    row = connection.execute(_NEXT_DUE, (channel_id, above, through)).fetchone()
+    row = connection.execute(_NEXT_DUE, (channel_id, from_ms, before_ms, above)).fetchone()
     return None if row is None else row[0]
 
 

@@ -6,11 +6,11 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection
 
-from tocsin.domain.model import ChannelId, DeliveryId
+from tocsin.domain.model import ChannelId, DeliveryId, OrganizationId
 from tocsin.domain.outcome import Reason
-from tocsin.storage.base import Added, Claims, NewEvent, Settled, Settlement
+from tocsin.storage.base import Added, Claims, NewEvent, Settled, Settlement, Stored
 from tocsin.storage.sqlite import adding, claiming, settling
-from tocsin.storage.sqlite.writer import Operation, Writer
+from tocsin.storage.sqlite.writer import Operation, Taken, Writer
 
 SETTLE, OTHER, ADD = 0, 1, 2
 
@@ -29,6 +29,9 @@ class _Whole:
 
     def join(self, answers: Sequence[Any]) -> Any:
         return answers[0]
+
+    def taken(self, answer: Any) -> Sequence[Taken]:
+        return ()
 
 
 class Control(_Whole):
@@ -79,6 +82,15 @@ class Add:
             joined += answer if isinstance(answer, list) else [answer]
         return joined
 
+    def taken(self, answer: Any) -> Sequence[Taken]:
+        claimed = {id for added in answer if isinstance(added, Stored) for id in added.claimed}
+        return [
+            (delivery.id, 1, delivery.channel_id)
+            for item in self._items
+            for delivery in item.deliveries
+            if delivery.id in claimed
+        ]
+
 
 class Settle:
     """Settle; a culprit is settled with a minimal attempt, never rolled back into a resend."""
@@ -128,6 +140,9 @@ class Settle:
             joined.disabled += answer.disabled
         return joined
 
+    def taken(self, answer: Any) -> Sequence[Taken]:
+        return ()
+
 
 def minimal(item: Settlement) -> Settlement:
     """The settlement with nothing in it that came from a target."""
@@ -153,11 +168,15 @@ class Claim(_Whole):
         bytes_max: int,
         lane_room: int,
         full: Sequence[ChannelId],
+        over: Sequence[OrganizationId],
     ) -> None:
-        self._arguments = (now_ms, room, bytes_max, lane_room, full)
+        self._arguments = (now_ms, room, bytes_max, lane_room, full, over)
 
     def run(self, writer: Writer) -> Claims:
         return claiming.claim(writer.connection, writer.node, *self._arguments)
+
+    def taken(self, answer: Any) -> Sequence[Taken]:
+        return [(item.id, item.claim, item.channel_id) for item in answer.held]
 
 
 class Release(_Whole):
@@ -171,4 +190,5 @@ class Release(_Whole):
         self._wall_ms = wall_ms
 
     def run(self, writer: Writer) -> None:
+        writer.known.open_lanes.difference_update(channel_id for _, _, channel_id in self._held)
         claiming.release(writer.connection, writer.node, self._held, self._now_ms, self._wall_ms)

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -45,8 +46,17 @@ class Readers:
             cause = error.orig if isinstance(error, sa.exc.DBAPIError) else error
             if cause is None or not store_fault(cause):
                 raise
-            self._local.reader = None
+            self._forget()
             raise Unavailable("The database can't be read now.") from error
+
+    def _forget(self) -> None:
+        """Close this thread's connection: the next read opens another."""
+        reader: _Reader | None = getattr(self._local, "reader", None)
+        self._local.reader = None
+        if reader is not None:
+            self._opened.remove(reader)
+            with suppress(sqlite3.Error, sa.exc.SQLAlchemyError):
+                reader.close()
 
     async def close(self) -> None:
         """Wait for reads under way and close the connections."""

@@ -80,6 +80,7 @@ def settle(
     All at once raises NotAllApplied when something does not match.
     """
     superseded: list[DeliveryId] = []
+    recorded: list[Settlement] = []
     applied = items
     if not one_by_one:
         if _MOVE.run(connection, [_move_row(item) for item in items], (node,)) != len(items):
@@ -88,9 +89,13 @@ def settle(
     else:
         applied = []
         for item in items:
-            if _settle_one(connection, node, item):
+            if _move_one(connection, node, item):
                 applied.append(item)
+            elif connection.execute(_RECORDED, (item.id, item.claim)).fetchone() is not None:
+                # An earlier commit whose outcome was unknown did go through, with all it does.
+                recorded.append(item)
             else:
+                _supersede(connection, item)
                 superseded.append(item.id)
     lanes = _lane_rows(applied, known)
     if lanes:
@@ -99,6 +104,8 @@ def settle(
     if waiting:
         cancel_where_dropped(connection, waiting, applied[0].finished_at)
     disabled = _park(connection, applied)
+    # Whether those did is not known any more; to be told of it in vain does no harm.
+    disabled += [(item.organization_id, item.channel_id) for item in recorded if item.park]
     if disabled:
         known.forget()
     return Settled(superseded=superseded, disabled=disabled)
@@ -136,18 +143,19 @@ def _attempt_row(item: Settlement, superseded: int) -> Row:
     )
 
 
-def _settle_one(connection: sqlite3.Connection, node: int, item: Settlement) -> bool:
+def _move_one(connection: sqlite3.Connection, node: int, item: Settlement) -> bool:
     """Apply one settlement by itself; False when its claim no longer stands."""
-    if _MOVE.run(connection, [_move_row(item)], (node,)):
-        _ATTEMPTS.run(connection, [_attempt_row(item, 0)])
-        return True
-    if connection.execute(_RECORDED, (item.id, item.claim)).fetchone() is not None:
-        # An earlier commit whose outcome was unknown did go through.
-        return True
+    if not _MOVE.run(connection, [_move_row(item)], (node,)):
+        return False
+    _ATTEMPTS.run(connection, [_attempt_row(item, 0)])
+    return True
+
+
+def _supersede(connection: sqlite3.Connection, item: Settlement) -> None:
+    """Keep an attempt that came too late; a success ends a delivery that is not final."""
     _ATTEMPTS.run(connection, [_attempt_row(item, 1)])
     if item.status is Status.DELIVERED:
         connection.execute(_END_DELIVERED, (item.finished_at, item.attempt.status_code, item.id))
-    return False
 
 
 class _Tally(msgspec.Struct):

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -10,13 +11,13 @@ from typing import TypeVar
 from sqlalchemy import Connection
 
 from tocsin.domain.ids import id_time_ms
-from tocsin.domain.model import ChannelId, DeliveryId
+from tocsin.domain.model import ChannelId, DeliveryId, OrganizationId
 from tocsin.storage.base import Added, Claims, NewEvent, Settled, Settlement
 from tocsin.storage.control import schema
 from tocsin.storage.sqlite import claiming
 from tocsin.storage.sqlite.operations import Add, Claim, Control, Direct, Release, Settle
 from tocsin.storage.sqlite.readers import Readers
-from tocsin.storage.sqlite.writer import Writer
+from tocsin.storage.sqlite.writer import Taken, Writer, connect
 from tocsin.storage.tables import SCHEMA_VERSION
 
 T = TypeVar("T")
@@ -45,6 +46,7 @@ class SqliteStore:
         began: Mapping[str, int] | None = None,
         started: Callable[[int], None] = lambda floor_ms: None,
         died: Callable[[BaseException], None] = lambda error: None,
+        connect: Callable[[Path], sqlite3.Connection] = connect,
     ) -> None:
         self._path = path
         self._wall_ms = wall_ms
@@ -52,6 +54,7 @@ class SqliteStore:
         self._began = dict(began or {})
         self._started = started
         self._died = died
+        self._connect = connect
         self._lock: int | None = None
         self._node = 0
         self.floor_ms = 0
@@ -65,7 +68,7 @@ class SqliteStore:
         self._lock = lock(self._path)
         try:
             self._make_file()
-            self._writer = Writer(self._path, self._died)
+            self._writer = Writer(self._path, self._died, self._free, self._connect)
             self._readers = Readers(self._path)
             self._writer.start()
             try:
@@ -119,6 +122,10 @@ class SqliteStore:
         )
         return highest + 1, floor_ms
 
+    def _free(self, writer: Writer, taken: Sequence[Taken]) -> None:
+        now_ms, wall_ms = self._storage_ms(), self._wall_ms()
+        claiming.release(writer.connection, writer.node, taken, now_ms, wall_ms)
+
     def _recover(self, writer: Writer) -> int:
         return claiming.recover(writer.connection, self._began, self._storage_ms(), self._wall_ms())
 
@@ -139,11 +146,23 @@ class SqliteStore:
         return answers
 
     async def claim(
-        self, *, now_ms: int, room: int, bytes_max: int, lane_room: int, full: Sequence[ChannelId]
+        self,
+        *,
+        now_ms: int,
+        room: int,
+        bytes_max: int,
+        lane_room: int,
+        full: Sequence[ChannelId],
+        over: Sequence[OrganizationId] = (),
     ) -> Claims:
         """See `DataPlane.claim`."""
         operation = Claim(
-            now_ms=now_ms, room=room, bytes_max=bytes_max, lane_room=lane_room, full=full
+            now_ms=now_ms,
+            room=room,
+            bytes_max=bytes_max,
+            lane_room=lane_room,
+            full=full,
+            over=over,
         )
         claims: Claims = await self._writer.submit(operation)
         return claims

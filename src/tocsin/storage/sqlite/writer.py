@@ -17,6 +17,7 @@ from typing import Any, Protocol
 import sqlalchemy as sa
 
 from tocsin.domain.errors import TocsinError, Unavailable
+from tocsin.domain.model import ChannelId, DeliveryId
 from tocsin.storage.sqlite.known import Known
 
 WAL_BYTES_MAX = 128 * 1024 * 1024
@@ -45,8 +46,13 @@ def store_fault(error: BaseException) -> bool:
     if not isinstance(error, sqlite3.Error):
         return False
     code = getattr(error, "sqlite_errorcode", None)
-    # An OperationalError without a code comes from the driver: a closed connection.
+    if code is None and isinstance(error, sqlite3.ProgrammingError | sqlite3.InterfaceError):
+        # The driver's own: either the connection is closed, or a value is of no storable type.
+        return "closed" in str(error)
     return code is None or code & 0xFF in _STORE_FAULTS
+
+
+Taken = tuple[DeliveryId, int, ChannelId]
 
 
 class CommitUnknown(Exception):
@@ -58,7 +64,8 @@ class Operation(Protocol):
 
     `control` operations have a transaction of their own. `run` gives the answer; `split` gives
     smaller operations that together do the same, or nothing when it is the culprit itself, whose
-    answer `alone` then gives. `join` puts the answers of the parts together.
+    answer `alone` then gives. `join` puts the answers of the parts together. `taken` are the
+    claims that an answer tells of: whoever never hears it can't hold them.
     """
 
     order: int
@@ -72,16 +79,32 @@ class Operation(Protocol):
 
     def join(self, answers: Sequence[Any]) -> Any: ...
 
+    def taken(self, answer: Any) -> Sequence[Taken]: ...
+
 
 _Ticket = tuple[Operation, asyncio.Future[Any]]
 
 
 class Writer:
-    """Owns the writing connection and its thread. `died` is called if the thread ends by itself."""
+    """Owns the writing connection and its thread. `died` is called if the thread ends by itself.
 
-    def __init__(self, path: Path, died: Callable[[BaseException], None]) -> None:
+    `free` gives claims back in the transaction under way.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        died: Callable[[BaseException], None],
+        free: Callable[["Writer", Sequence[Taken]], None],
+        connect: "Callable[[Path], sqlite3.Connection]",
+    ) -> None:
         self._path = path
+        self._connect = connect
         self._died = died
+        self._free = free
+        self._doubtful: list[Taken] = []
+        self._tickets: list[_Ticket] = []
+        self._ended = False
         self._queue: queue.SimpleQueue[_Ticket | None] = queue.SimpleQueue()
         self._loop = asyncio.get_running_loop()
         self._thread = threading.Thread(target=self._run, name="tocsin-writer", daemon=True)
@@ -105,6 +128,8 @@ class Writer:
         """Run an operation in a transaction; its answer means that this was committed."""
         future: asyncio.Future[Any] = self._loop.create_future()
         self._queue.put((operation, future))
+        if self._ended:
+            self._refuse_rest()
         # A waiter that is cancelled must not disturb the transaction.
         return await asyncio.shield(future)
 
@@ -112,7 +137,7 @@ class Writer:
     def connection(self) -> sqlite3.Connection:
         """The open connection, for operations in the writer thread."""
         if self._connection is None:
-            opened = self._connection = connect(self._path)
+            opened = self._connection = self._connect(self._path)
             # Made at once: its first use rolls back, so that must not be in a transaction.
             self._engine = core_engine(lambda: opened)
             self._core = self._engine.connect()
@@ -127,9 +152,9 @@ class Writer:
     def _run(self) -> None:
         try:
             while True:
-                tickets, closing = self._gather()
-                if tickets:
-                    self._group(tickets)
+                self._tickets, closing = self._gather()
+                if self._tickets:
+                    self._group(self._tickets)
                     self._keep_small()
                 if closing:
                     break
@@ -137,6 +162,18 @@ class Writer:
             self._loop.call_soon_threadsafe(self._died, error)
         finally:
             self._disconnect()
+            self._ended = True
+            self._loop.call_soon_threadsafe(self._refuse_rest)
+
+    def _refuse_rest(self) -> None:
+        """Answer what nobody will work on any more: no waiter may hang on a thread that ended."""
+        rest, self._tickets = self._tickets, []
+        while not self._queue.empty():
+            ticket = self._queue.get_nowait()
+            if ticket is not None:
+                rest.append(ticket)
+        gone = Unavailable("The database is closed.")
+        _resolve([(future, gone) for _, future in rest])
 
     def _gather(self) -> tuple[list[_Ticket], bool]:
         tickets: list[_Ticket] = []
@@ -196,6 +233,8 @@ class Writer:
 
     def _transaction(self, operations: Sequence[Operation]) -> list[Any]:
         """Run operations in one transaction; raises Unavailable for faults of the store."""
+        if self._doubtful:
+            self._free_doubtful()
         try:
             self.connection.execute("BEGIN IMMEDIATE")
             answers = [operation.run(self) for operation in operations]
@@ -211,8 +250,22 @@ class Writer:
             self.connection.execute("COMMIT")
         except sqlite3.Error as error:
             self._disconnect()
+            for operation, answer in zip(operations, answers, strict=True):
+                self._doubtful += operation.taken(answer)
             raise CommitUnknown from error
         return answers
+
+    def _free_doubtful(self) -> None:
+        """Give back what a commit of unknown outcome may have claimed: its answer was refused, so
+        nobody on this node holds it, and nobody else would take it."""
+        try:
+            self.connection.execute("BEGIN IMMEDIATE")
+            self._free(self, self._doubtful)
+            self.connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            self._disconnect()
+            raise Unavailable("The database is not available.") from error
+        self._doubtful = []
 
     def _rollback(self) -> bool:
         self.known.forget()
@@ -270,10 +323,17 @@ def _resolve(pairs: Sequence[tuple[asyncio.Future[Any], Any]]) -> None:
             future.set_result(answer)
 
 
-def connect(path: Path) -> sqlite3.Connection:
+def connect(
+    path: Path, factory: type[sqlite3.Connection] = sqlite3.Connection
+) -> sqlite3.Connection:
     """A writing connection: WAL, every commit synced, transactions begun by hand."""
     connection = sqlite3.connect(
-        path, isolation_level=None, check_same_thread=False, cached_statements=512, timeout=5
+        path,
+        isolation_level=None,
+        check_same_thread=False,
+        cached_statements=512,
+        timeout=5,
+        factory=factory,
     )
     for pragma in (
         "journal_mode = WAL",

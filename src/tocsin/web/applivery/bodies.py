@@ -36,6 +36,12 @@ class WebhookIn(Struct):
     url: str
 
 
+class SetupChangeIn(Struct):
+    """Of a change only the webhook is read; what else there is may hold anything."""
+
+    webhook: Any = None
+
+
 def _flags(name: str, *, organization_level: bool) -> type[Struct]:
     fields = [
         (flag.name, bool | None, None) for flag in flags_of(organization_level=organization_level)
@@ -65,6 +71,22 @@ class OrganizationNotificationIn(Struct):
     setup: SetupIn | None = None
 
 
+class ApplicationNotificationChangeIn(Struct):
+    """Changes of a notification of an application; what is left out stays."""
+
+    events: ApplicationEventsIn | None = None  # type: ignore[valid-type]
+    description: str | None = None
+    setup: SetupChangeIn | None = None
+
+
+class OrganizationNotificationChangeIn(Struct):
+    """Changes of a notification of an organization; what is left out stays."""
+
+    events: OrganizationEventsIn | None = None  # type: ignore[valid-type]
+    description: str | None = None
+    setup: SetupChangeIn | None = None
+
+
 def given_flags(events: Any) -> dict[str, bool]:
     """The flags that were said, by name."""
     if events is None:
@@ -81,7 +103,7 @@ def described(description: str | None) -> str | None:
     return description
 
 
-def webhook_url(setup: SetupIn | None, *, organization_level: bool) -> str:
+def webhook_url(setup: SetupIn | SetupChangeIn | None, *, organization_level: bool) -> str:
     """The URL of a webhook; what it may be is the channel type's business."""
     webhook = _member(setup, "webhook", WebhookIn)
     url: str = webhook.url
@@ -101,7 +123,7 @@ def _url_chars(organization_level: bool) -> int:
     return URL_CHARS_MAX_ORGANIZATION if organization_level else URL_CHARS_MAX
 
 
-def _member(setup: SetupIn | None, name: str, type: Any) -> Any:
+def _member(setup: SetupIn | SetupChangeIn | None, name: str, type: Any) -> Any:
     raw = None if setup is None else getattr(setup, name)
     if raw is None:
         raise Invalid(f"setup.{name}", "is required")

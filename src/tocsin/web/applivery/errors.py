@@ -62,7 +62,7 @@ class ErrorBody(Struct):
     data: ErrorData | UnsetType = UNSET
 
 
-class ErrorReply(Struct, kw_only=True):
+class AppliveryError(Struct, kw_only=True):
     """Every error of this dialect."""
 
     status: bool = False
@@ -86,6 +86,6 @@ def refuse(error: TocsinError) -> Refusal:
         data = ErrorData([ErrorItem(error.field or "", error.message)])
     elif isinstance(error, SlackRefused):
         data = ErrorData(slack=error.error)
-    body: Any = ErrorReply(error=ErrorBody(code, message, data))
+    body: Any = AppliveryError(error=ErrorBody(code, message, data))
     headers = tuple(pair for pair in error_headers(error) if pair[0] != b"allow")
     return Refusal(status, JSON, _encode(body), headers)

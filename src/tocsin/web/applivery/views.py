@@ -50,6 +50,19 @@ class NotificationReply(Struct, kw_only=True):
     data: NotificationOut
 
 
+class DeletedOut(Struct, frozen=True):
+    """The one thing to say about what is no more."""
+
+    delete: str = "OK"
+
+
+class DeletedReply(Struct, kw_only=True):
+    """A notification was deleted."""
+
+    status: bool = True
+    data: DeletedOut = DeletedOut()
+
+
 class PageOut(Struct, rename="camel", kw_only=True):
     """A numbered page."""
 

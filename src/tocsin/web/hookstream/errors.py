@@ -30,7 +30,7 @@ STATUS: dict[str, tuple[int, str | None]] = {
 }
 
 
-class ErrorReply(Struct):
+class HookstreamError(Struct):
     """Every error of this dialect; `request_id` is also the header X-Request-Id."""
 
     error: str
@@ -44,6 +44,6 @@ _encode = msgspec.json.Encoder().encode
 def refuse(error: TocsinError, request_id: str) -> Refusal:
     """The reply to a call that failed."""
     status, text = STATUS[error.code]
-    body = ErrorReply(text or shown_message(error), status, request_id)
+    body = HookstreamError(text or shown_message(error), status, request_id)
     headers = tuple(pair for pair in error_headers(error) if pair[0] != b"allow")
     return Refusal(status, JSON, _encode(body), headers)

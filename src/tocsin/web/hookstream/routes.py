@@ -25,7 +25,7 @@ from tocsin.web.hookstream.environment import (
     named_environment,
     organization_sight,
 )
-from tocsin.web.hookstream.errors import ErrorReply
+from tocsin.web.hookstream.errors import HookstreamError
 
 LIMIT_DEFAULT = 20
 LIMIT_MAX = 100
@@ -33,7 +33,7 @@ LIMIT_MAX = 100
 _PATH = "/notification-channels"
 
 
-class ChannelIn(Struct):
+class NotificationChannelIn(Struct):
     """A new channel; other keys are ignored."""
 
     name: str
@@ -44,7 +44,7 @@ class ChannelIn(Struct):
     org_id: str | None = None
 
 
-class ChannelOut(Struct):
+class NotificationChannelOut(Struct):
     """A channel; `config` is JSON text, `enabled` 0 or 1."""
 
     id: str
@@ -66,19 +66,19 @@ class ChannelOut(Struct):
 class ChannelReply(Struct):
     """One channel."""
 
-    channel: ChannelOut
+    channel: NotificationChannelOut
 
 
 class ChannelsReply(Struct):
     """A page of channels, newest first."""
 
-    channels: list[ChannelOut]
+    channels: list[NotificationChannelOut]
     cursor: str | None
     has_more: bool
 
 
 def _errors(*statuses: int) -> dict[int, ResponseSpec]:
-    return spec.errors(ErrorReply, "application/json", *statuses)
+    return spec.errors(HookstreamError, "application/json", *statuses)
 
 
 _READS = _errors(400, 401, 403, 404, 429, 503)
@@ -98,11 +98,11 @@ async def guard(connection: ASGIConnection[Any, Any, Any, Any], h: BaseRouteHand
         require(call.caller, h.opt["operation"])
 
 
-def _shown(state: ChannelState, channels: Channels) -> ChannelOut:
+def _shown(state: ChannelState, channels: Channels) -> NotificationChannelOut:
     channel, tracking = state.channel, state.tracking
     settings, _ = channels.masked(state)
     sent = tracking.last_sent_at
-    return ChannelOut(
+    return NotificationChannelOut(
         id=channel.id,
         org_id=channel.organization_id,
         env_id=channel.project_id or "",
@@ -121,7 +121,7 @@ def _shown(state: ChannelState, channels: Channels) -> ChannelOut:
 
 
 @post(_PATH, opt={"operation": "channel.create"}, responses=_WRITES)
-async def create_channel(request: Call, data: JSONBody[ChannelIn]) -> ChannelReply:
+async def create_channel(request: Call, data: JSONBody[NotificationChannelIn]) -> ChannelReply:
     """Create a channel."""
     known = channel_types()
     kind = known.get(data.channel_type)
@@ -211,4 +211,4 @@ ROUTER = Router(
     tags=["hookstream"],
 )
 
-STRUCTS = (ErrorReply, ChannelReply, ChannelsReply)
+STRUCTS = (HookstreamError, NotificationChannelIn, ChannelReply, ChannelsReply)

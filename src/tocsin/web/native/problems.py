@@ -3,8 +3,7 @@
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
-from tocsin.domain.errors import Conflict, Invalid, TocsinError
-from tocsin.domain.errors import Problem as FieldProblem
+from tocsin.domain.errors import Conflict, FieldProblem, Invalid, TocsinError
 from tocsin.web.replies import Refusal, error_headers, shown_message
 
 STATUS: dict[str, tuple[int, str]] = {

@@ -9,6 +9,8 @@ HEAD_BYTES_MAX = 32_768
 HEAD_FIELDS_MAX = 100
 HEAD_SECONDS = 10.0
 BODY_SECONDS = 30.0
+REST_SECONDS = 5.0
+"""For the rest of a body after its reply."""
 
 
 class Bounds:
@@ -20,9 +22,11 @@ class Bounds:
         *,
         head_seconds: float = HEAD_SECONDS,
         body_seconds: float = BODY_SECONDS,
+        rest_seconds: float = REST_SECONDS,
     ) -> None:
         self.head_seconds = head_seconds
         self.body_seconds = body_seconds
+        self.rest_seconds = min(rest_seconds, body_seconds)
         self._connections_max = settings.connections_max
         self._per_address_max = settings.connections_per_address_max
         self._addresses = Addresses(settings.trusted_proxies)

@@ -72,7 +72,10 @@ class BoundedHttp(HttpToolsProtocol):
             else:
                 self._wait("head", self.bounds.head_seconds)
         elif (cycle := self._current()) is not None and cycle.more_body:
-            self._wait("body", self.bounds.body_seconds)
+            if cycle.response_complete:
+                self._wait("rest", self.bounds.rest_seconds)
+            else:
+                self._wait("body", self.bounds.body_seconds)
         else:
             self._linger.unread = False  # type: ignore[union-attr]
             self._stop_waiting()
@@ -161,6 +164,13 @@ class BoundedHttp(HttpToolsProtocol):
             self.cycle.more_body = False
             super().on_message_complete()
 
+    def on_response_complete(self) -> None:
+        """A reply is written; one that did not need the body waits for the rest only briefly."""
+        cycle = self._current()
+        if cycle is not None and cycle.response_complete and cycle.more_body:
+            self._wait("rest", self.bounds.rest_seconds)
+        super().on_response_complete()
+
     def send_400_response(self, msg: str) -> None:
         """Refuse what is no HTTP; a request before it that is whole is still answered."""
         cycle = self._current()
@@ -189,6 +199,8 @@ class BoundedHttp(HttpToolsProtocol):
                 self._refuse(431)
             else:
                 self.transport.close()
+        elif self._waiting_for == "rest":
+            self.transport.close()
         elif (cycle := self._current()) is not None and cycle.response_started:
             self.transport.abort()
         else:

@@ -208,6 +208,7 @@ def _lanes() -> None:
         sa.Column("next_due_ms", Ms),
         sa.Column("blocked_until_ms", Ms, nullable=False, server_default="0"),
         sa.Column("cancelled_through", Id),
+        sa.Column("backlog_before_ms", Ms),
         sa.Column("backlog_through", Id),
         sa.Column("backlog_due_ms", Ms, nullable=False, server_default="0"),
         sa.Column("breaker_state", sa.Text()),

@@ -1,0 +1,1 @@
+"""Pages and messages for people, made from templates."""

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Publish what happens to a build, so that Tocsin tells everybody who wants to know.
 
-    export TOCSIN_URL=http://127.0.0.1:8400 TOCSIN_ORG=acme TOCSIN_APP=ios TOCSIN_TOKEN=toc_…
+    export BASE=http://127.0.0.1:8400 ORG=acme APP=ios KEY=toc_…
     python examples/publish_build.py life
     python examples/publish_build.py build.created app=Fjord version=4.2.0 number=118 platform=ios
 
@@ -18,10 +18,10 @@ import urllib.request
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-BASE = os.environ.get("TOCSIN_URL", "http://127.0.0.1:8400").rstrip("/")
-ORGANIZATION = os.environ.get("TOCSIN_ORG", "")
-APPLICATION = os.environ.get("TOCSIN_APP", "")
-TOKEN = os.environ.get("TOCSIN_TOKEN", "")
+BASE = os.environ.get("BASE", "http://127.0.0.1:8400").rstrip("/")
+ORGANIZATION = os.environ.get("ORG", "")
+APPLICATION = os.environ.get("APP", "")
+TOKEN = os.environ.get("KEY", "")
 TRIES = 5
 
 

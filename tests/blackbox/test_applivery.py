@@ -139,10 +139,10 @@ def test_a_delete_stops_what_waits(app: App, receiver: Receiver) -> None:
 
 def environment(app: App) -> dict[str, str]:
     given = {
-        "TOCSIN_URL": app.tenant.server.url,
-        "TOCSIN_ORG": app.tenant.organization,
-        "TOCSIN_APP": "app",
-        "TOCSIN_TOKEN": app.tenant.key,
+        "BASE": app.tenant.server.url,
+        "ORG": app.tenant.organization,
+        "APP": "app",
+        "KEY": app.tenant.key,
         "NO_PROXY": "*",
     }
     return {**os.environ, **given}
@@ -203,16 +203,10 @@ def test_the_commands_of_the_page_work(app: App, receiver: Receiver) -> None:
     blocks = re.findall(r"```sh\n(.*?)```", PAGE.read_text(), re.DOTALL)
     lines = "\n".join(blocks).replace("https://example.com/hook", receiver.url())
     assert "examples/publish_build.py" in lines
-    names = {
-        "BASE": app.tenant.server.url,
-        "KEY": app.tenant.key,
-        "ORG": app.tenant.organization,
-        "APP": "app",
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-    }
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     done = subprocess.run(
         ["bash", "-euc", lines],
-        env={**environment(app), **names},
+        env=environment(app) | {"PATH": path},
         cwd=SCRIPT.parents[1],
         capture_output=True,
         text=True,

@@ -18,12 +18,21 @@ PACKAGES = {
     *("tocsin", "uvicorn", "uvloop", "httptools", "click", "litestar", "multidict", "yaml"),
     *("anyio", "sniffio", "idna", "msgspec", "sqlalchemy", "greenlet", "typing_extensions"),
     *("cryptography", "aiodns", "pycares", "pydantic", "pydantic_core", "pydantic_settings"),
-    *("annotated_types", "dotenv", "typing_inspection", "structlog", "rich", "pygments"),
-    *("cyclopts", "attr", "attrs", "docstring_parser", "litestar_htmx"),
+    *("annotated_types", "dotenv", "typing_inspection"),
+    *(
+        "cyclopts",
+        "attr",
+        "attrs",
+        "docstring_parser",
+        "litestar_htmx",
+        "multipart",
+        "cython_runtime",
+    ),
 }
 # What some of them would bring along, and what only other commands or later calls need.
 NEVER = {
     *("alembic", "mako", "jinja2", "markupsafe", "asyncpg", "aiosmtplib", "apprise", "aiohttp"),
+    *("structlog", "rich", "pygments"),
     *("slack_sdk", "opentelemetry", "prometheus_client", "requests", "argon2", "httpx", "h11"),
     *("litestar.plugins.pydantic", "litestar.contrib", "litestar.cli", "litestar.testing"),
     *("sqlalchemy.orm", "sqlalchemy.ext", "polyfactory"),

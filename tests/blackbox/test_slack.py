@@ -122,7 +122,7 @@ def test_a_consent_becomes_a_channel_that_delivers(fjord: Tenant, slack: FakeSla
     (receipt,) = slack.receiver.wait(1, path)
     assert fjord.settled(event["id"], "delivered", "rejected")["status"] == "delivered"
     shown = words(receipt.json()).splitlines()
-    assert shown[:3] == ["📦 Build 7", "*note*", "<!channel> *x*"]
+    assert shown[:3] == ["📦 Build 7", "*Note*", "<!channel> *x*"]
     assert b"<!channel>" not in receipt.body
 
 

@@ -312,7 +312,7 @@ async def test_event_and_delivery(tenant: Tenant) -> None:
 
 
 async def test_retry(tenant: Tenant) -> None:
-    channel = f"/channels/{tenant.names['holder']}"
+    channel = f"/channels/{tenant.names['elsewhere']}"
     delivery = f"/deliveries/{tenant.names['delivery']}"
     refused = await tenant.call("POST", f"{delivery}/retry")
     assert (refused.status, refused.json()["code"]) == (409, "conflict")

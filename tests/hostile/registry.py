@@ -1,5 +1,5 @@
 """What a row of the table is. Whoever adds a call adds a `Row`; a row without rules for a field of
-its body fails `test_meta.py`."""
+its body or query fails."""
 
 from typing import Any, Literal
 

@@ -287,7 +287,6 @@ def patterns() -> Cases:
     return cases + bad(number_inside=[1], null_inside=["a", None])
 
 
-PAGES = listed(("1", "%31"), ok=True)
 NUMBERS_REFUSED = (
     "",
     "-1",

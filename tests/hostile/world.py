@@ -102,9 +102,8 @@ class World:
         channel = (await self.make(here + "/channels", parked | {"project": project}))["id"]
         whole = (await self.make(here + "/channels", parked))["id"]
         elsewhere = (await self.make(here + "/channels", parked | {"project": second}))["id"]
-        # Only this one has something to send, and no row enables it.
-        holder = (await self.make(here + "/channels", parked | {"project": project}))["id"]
-        published = EVENT | {"project": project, "channel_ids": [holder]}
+        # Only this channel has something to send, and no row enables it.
+        published = EVENT | {"project": project, "channel_ids": [elsewhere]}
         event = (await self.make(here + "/events", published))["id"]
         found = await self.ask("GET", f"{here}/events/{event}", token=self.operator)
         tokens = {"operator": self.operator}
@@ -124,7 +123,6 @@ class World:
             "channel": channel,
             "whole": whole,
             "elsewhere": elsewhere,
-            "holder": holder,
             "event": event,
             "delivery": found.json()["deliveries"][0]["id"],
             "key": key,

@@ -724,3 +724,24 @@ async def test_of_many_changes_at_once_none_is_lost(parts: Parts) -> None:
     found = await parts.channels.get(OPERATOR, sight, channel_id)
     assert sorted(found.channel.event_types) == sorted(names)
     assert found.channel.version == 52
+
+
+async def test_a_target_that_a_race_makes_new_is_vetted_too(parts: Parts) -> None:
+    """The URL is today's, so there is nothing to vet; then it is not any more."""
+    sight = await parts.organization()
+    channel_id = (await parts.channel(sight)).channel.id
+    raced = parts.store.write
+    other = ChannelPatch(settings={"url": "https://other.example/"})
+    same = ChannelPatch(settings={"url": URL}, description="mine")
+
+    async def racing(work: Any) -> Any:
+        parts.store.write = raced  # type: ignore[method-assign]
+        await parts.channels.update(OPERATOR, sight, channel_id, other)
+        parts.vetted.clear()
+        return await raced(work)
+
+    parts.store.write = racing  # type: ignore[method-assign]
+    state = await parts.channels.update(OPERATOR, sight, channel_id, same)
+    assert parts.vetted == [URL]
+    assert parts.channels.masked(state)[0]["url"] == URL
+    assert state.channel.description == "mine"

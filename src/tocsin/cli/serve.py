@@ -54,7 +54,7 @@ def lines(url: str, settings: Settings, *, made_token: bool) -> list[str]:
     data_dir = settings.data_dir.resolve()
     told = [
         f"Tocsin listens on {url}",
-        f"  API document  {url}/api/openapi.json",
+        f"  API reference {url}/api/docs",
         f"  data          {data_dir}",
     ]
     if made_token:

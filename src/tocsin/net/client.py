@@ -63,7 +63,8 @@ class Client:
     ) -> None:
         self._resolver = resolver
         self._guard = guard
-        self._ssl_context = ssl_context or default_ssl_context()
+        self._ssl_context = ssl_context
+        self._ssl_making: asyncio.Future[ssl.SSLContext] | None = None
         self._target = lru_cache(TARGETS_KEPT_MAX)(guard.target)
         self.pool = Pool(
             idle_seconds=idle_seconds,
@@ -208,13 +209,21 @@ class Client:
             partial(Connection, self.pool, key, self._loop),
             address,
             target.port,
-            ssl=self._ssl_context if secure else None,
+            ssl=await self._tls() if secure else None,
             server_hostname=target.server_name if secure else None,
         )
         if ip_address(connection.peer()) != ip_address(address):
             connection.abort()
             raise SendFailed(Reason.ADDRESS_REFUSED, "connected elsewhere")
         return connection
+
+    async def _tls(self) -> ssl.SSLContext:
+        """The context, made in a thread for the first https target: it takes 50 ms and 2 MiB."""
+        if self._ssl_context is None:
+            if self._ssl_making is None:
+                self._ssl_making = self._loop.run_in_executor(None, default_ssl_context)
+            self._ssl_context = await asyncio.shield(self._ssl_making)
+        return self._ssl_context
 
 
 def default_ssl_context() -> ssl.SSLContext:

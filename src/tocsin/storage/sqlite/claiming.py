@@ -66,6 +66,7 @@ _NEXT_LANE = """
 """
 _RELEASE = """
     UPDATE deliveries SET node = 0 WHERE id = ? AND claim = ? AND node = ? AND status = 'waiting'
+    RETURNING due_ms
 """
 _CANCEL_DROPPED = """
     UPDATE deliveries SET status = 'cancelled', node = 0, finished_at = ?
@@ -271,15 +272,15 @@ def release(
     connection: sqlite3.Connection,
     node: int,
     held: Sequence[tuple[DeliveryId, int, ChannelId]],
-    now_ms: int,
     wall_ms: int,
 ) -> None:
-    """Give deliveries back where the claim still stands; their lanes are due at once."""
+    """Give deliveries back where the claim still stands; they are due as they were."""
     freed: dict[ChannelId, int] = {}
     ids: list[DeliveryId] = []
     for delivery_id, claim_number, channel_id in held:
-        if connection.execute(_RELEASE, (delivery_id, claim_number, node)).rowcount:
-            freed[channel_id] = now_ms
+        released = connection.execute(_RELEASE, (delivery_id, claim_number, node)).fetchall()
+        for (due_ms,) in released:
+            freed[channel_id] = min(due_ms, freed.get(channel_id, due_ms))
             ids.append(delivery_id)
     if freed:
         FREED.run(connection, sorted(freed.items()))
@@ -321,8 +322,8 @@ def check_lanes(connection: sqlite3.Connection, above: str, limit: int) -> tuple
     wrong = 0
     for channel_id, next_due_ms, blocked_until_ms, due_ms in rows:
         right = None if due_ms is None else max(due_ms, blocked_until_ms)
-        late = right is not None and (next_due_ms is None or next_due_ms > right)
-        if late or (right is None and next_due_ms is not None):
+        # One that is due too early is put right by the next claim.
+        if right is not None and (next_due_ms is None or next_due_ms > right):
             connection.execute(_REPAIR, (channel_id, due_ms))
             wrong += 1
     return (rows[-1][0] if len(rows) == limit else None), wrong

@@ -182,13 +182,10 @@ class Claim(_Whole):
 class Release(_Whole):
     """Give claimed deliveries back."""
 
-    def __init__(
-        self, held: Sequence[tuple[DeliveryId, int, ChannelId]], now_ms: int, wall_ms: int
-    ) -> None:
+    def __init__(self, held: Sequence[tuple[DeliveryId, int, ChannelId]], wall_ms: int) -> None:
         self._held = held
-        self._now_ms = now_ms
         self._wall_ms = wall_ms
 
     def run(self, writer: Writer) -> None:
         writer.known.open_lanes.difference_update(channel_id for _, _, channel_id in self._held)
-        claiming.release(writer.connection, writer.node, self._held, self._now_ms, self._wall_ms)
+        claiming.release(writer.connection, writer.node, self._held, self._wall_ms)

@@ -123,8 +123,7 @@ class SqliteStore:
         return highest + 1, floor_ms
 
     def _free(self, writer: Writer, taken: Sequence[Taken]) -> None:
-        now_ms, wall_ms = self._storage_ms(), self._wall_ms()
-        claiming.release(writer.connection, writer.node, taken, now_ms, wall_ms)
+        claiming.release(writer.connection, writer.node, taken, self._wall_ms())
 
     def _recover(self, writer: Writer) -> int:
         return claiming.recover(writer.connection, self._began, self._storage_ms(), self._wall_ms())
@@ -174,7 +173,7 @@ class SqliteStore:
 
     async def release(self, held: Sequence[tuple[DeliveryId, int, ChannelId]]) -> None:
         """See `DataPlane.release`."""
-        await self._writer.submit(Release(held, self._storage_ms(), self._wall_ms()))
+        await self._writer.submit(Release(held, self._wall_ms()))
 
     async def check_lanes(self, now_ms: int) -> int:
         """See `DataPlane.check_lanes`; in steps, so that commits go on between them."""

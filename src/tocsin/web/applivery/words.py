@@ -81,10 +81,13 @@ def _calls(path: str, resource: str, owner: str, *, organization_level: bool) ->
     }
 
 
-_EVENTS = {
-    flag.name: f"Hear of {', '.join(f'`{type}`' for type in flag.actions)}."
-    for flag in flags_of(organization_level=True)
-}
+def _events(*, organization_level: bool) -> dict[str, str]:
+    return {
+        flag.name: f"Hear of {', '.join(f'`{type}`' for type in flag.actions)}."
+        for flag in flags_of(organization_level=organization_level)
+    }
+
+
 _CHANGE = {
     "events": "Flags to change; the others stay.",
     "description": "≤ 128 characters; an empty one is none.",
@@ -130,8 +133,8 @@ WORDS = DialectWords(
         "SetupChangeIn": {
             "webhook": "`{url}`: http or https, ≤ 256 characters, ≤ 500 for the organization.",
         },
-        "ApplicationEventsIn": _EVENTS,
-        "OrganizationEventsIn": _EVENTS,
+        "ApplicationEventsIn": _events(organization_level=False),
+        "OrganizationEventsIn": _events(organization_level=True),
         "SetupIn": {
             "webhook": "`{url}`: http or https, ≤ 256 characters, ≤ 500 for the organization.",
             "slack": "`{code, redirectUri}` of Slack's consent page.",

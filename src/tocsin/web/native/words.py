@@ -96,7 +96,7 @@ _FIELDS: dict[str, dict[str, str]] = {
         name: text for name, text in _ABOUT_CHANNEL.items() if name not in ("type", "project")
     }
     | {"backlog": "`cancel`, together with `enabled: true`: drop what has waited."},
-    "ChannelOut": _ABOUT_CHANNEL
+    "ChannelOut": {name: text for name, text in _ABOUT_CHANNEL.items() if name != "project"}
     | {
         "status": "`active`, `failing` after five failures in a row, or `disabled`.",
         "disabled_reason": "Why it is disabled, when Tocsin did it.",

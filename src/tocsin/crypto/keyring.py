@@ -35,6 +35,12 @@ def write_private(path: Path, text: str) -> None:
     finally:
         os.close(descriptor)
     os.replace(draft, path)
+    # The new name must outlive a power cut, too: what it opens may be sealed by then.
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 def keep_secret(path: Path, make: Callable[[], str]) -> tuple[str, bool]:

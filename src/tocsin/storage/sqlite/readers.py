@@ -19,14 +19,19 @@ T = TypeVar("T")
 
 READERS = 2
 READ_SECONDS_MAX = 5.0
+CROWDED_SECONDS_MAX = 0.5
 _STEPS_BETWEEN_LOOKS = 20_000
 
 
 class Readers:
-    """A small pool of reading threads, each with a connection of its own."""
+    """A small pool of reading threads, each with a connection of its own.
 
-    def __init__(self, path: Path) -> None:
+    While it is `crowded` the writer waits for readers, and so do all who publish: they are short.
+    """
+
+    def __init__(self, path: Path, crowded: Callable[[], bool]) -> None:
         self._path = path
+        self._crowded = crowded
         self._pool = ThreadPoolExecutor(READERS, thread_name_prefix="tocsin-reader")
         self._local = threading.local()
         self._opened: list[_Reader] = []
@@ -39,7 +44,7 @@ class Readers:
         try:
             reader: _Reader | None = getattr(self._local, "reader", None)
             if reader is None:
-                reader = self._local.reader = _Reader(self._path)
+                reader = self._local.reader = _Reader(self._path, self._crowded)
                 self._opened.append(reader)
             return reader.run(work)
         except (sqlite3.Error, sa.exc.DBAPIError) as error:
@@ -66,7 +71,8 @@ class Readers:
 
 
 class _Reader:
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, crowded: Callable[[], bool]) -> None:
+        self._crowded = crowded
         self._connection = sqlite3.connect(
             f"file:{path}?mode=rw", uri=True, isolation_level=None, check_same_thread=False
         )
@@ -78,7 +84,8 @@ class _Reader:
         self._deadline = 0.0
 
     def _over_time(self) -> bool:
-        return time.monotonic() > self._deadline
+        left = self._deadline - time.monotonic()
+        return left < 0 or (left < READ_SECONDS_MAX - CROWDED_SECONDS_MAX and self._crowded())
 
     def run(self, work: Callable[[sa.Connection], T]) -> T:
         self._deadline = time.monotonic() + READ_SECONDS_MAX

@@ -69,7 +69,7 @@ class SqliteStore:
         try:
             self._make_file()
             self._writer = Writer(self._path, self._died, self._free, self._connect)
-            self._readers = Readers(self._path)
+            self._readers = Readers(self._path, crowded=lambda: self._writer.crowded)
             self._writer.start()
             try:
                 await self._start()

@@ -22,7 +22,7 @@ from tocsin.storage.sqlite.known import Known
 
 WAL_BYTES_MAX = 128 * 1024 * 1024
 OPERATIONS_PER_TRANSACTION_MAX = 64
-TRANSACTIONS_PER_LOOK = 64
+TRANSACTIONS_PER_LOOK = 4
 
 _STORE_FAULTS = frozenset(
     {
@@ -112,6 +112,7 @@ class Writer:
         self._core: sa.Connection | None = None
         self._engine: sa.Engine | None = None
         self._transactions = 0
+        self.crowded = False  # the log is to be emptied, and waits for readers
         self.node = 0
         self.known = Known()
 
@@ -287,8 +288,10 @@ class Writer:
             return
         self.known.bound()
         try:
-            if os.stat(f"{self._path}-wal").st_size > WAL_BYTES_MAX:
-                self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            self.crowded = os.stat(f"{self._path}-wal").st_size > WAL_BYTES_MAX
+            if self.crowded:
+                busy = self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+                self.crowded = bool(busy)
         except (OSError, sqlite3.Error):
             pass  # the next transaction meets the same fault and reports it
 

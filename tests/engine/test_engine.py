@@ -157,7 +157,7 @@ async def test_a_refused_address_opens_no_socket(parts: Parts) -> None:
     assert "169.254" not in row["last_error"]
 
 
-async def test_one_organization_s_hanging_target_delays_nobody(
+async def test_a_target_that_never_answered_holds_one_slot_and_delays_nobody(
     parts: Parts, receiver: Receiver
 ) -> None:
     async with Receiver() as hanging:
@@ -168,8 +168,11 @@ async def test_one_organization_s_hanging_target_delays_nobody(
         await parts.channel(receiver.url)
         await parts.publish(200)
         await receiver.came(200)
+        assert len(hanging.bodies) == 1
         hanging.hang.set()
-        await parts.settled(600)
+        found = await parts.settled(600)
+        assert {row["status"] for row in found} == {"delivered"}
+    assert (len(hanging.bodies), len(receiver.bodies)) == (400, 200)
 
 
 async def test_what_was_waiting_at_the_start_is_sent(tmp_path: Path, receiver: Receiver) -> None:

@@ -117,20 +117,18 @@ class Parts:
 
     async def settled(self, count: int, seconds: float = 15) -> list[dict[str, Any]]:
         """Wait until so many deliveries are final; returns all of them."""
-        async with asyncio.timeout(seconds):
-            while True:
-                found = await rows(self.store, "SELECT * FROM deliveries ORDER BY id")
-                if sum(row["finished_at"] is not None for row in found) >= count:
-                    return found
-                await asyncio.sleep(0.01)
+        await self._counted("deliveries WHERE finished_at IS NOT NULL", count, seconds)
+        return await rows(self.store, "SELECT * FROM deliveries ORDER BY id")
 
     async def attempts(self, count: int, seconds: float = 15) -> list[dict[str, Any]]:
         """Wait until so many attempts are recorded."""
+        await self._counted("attempts", count, seconds)
+        return await rows(self.store, "SELECT * FROM attempts ORDER BY started_at")
+
+    async def _counted(self, what: str, count: int, seconds: float) -> None:
+        """Counts first: whole rows, asked for again and again, would keep the engine waiting."""
         async with asyncio.timeout(seconds):
-            while True:
-                found = await rows(self.store, "SELECT * FROM attempts ORDER BY started_at")
-                if len(found) >= count:
-                    return found
+            while (await one(self.store, f"SELECT count(*) AS n FROM {what}"))["n"] < count:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
 
     async def idle(self, seconds: float = 10) -> None:

@@ -116,7 +116,7 @@ async def test_what_gives_no_outcome_is_a_counted_attempt(
         assert {row["status"] for row in found} == {"exhausted"}
         assert {row["last_error"].split(":")[0] for row in found} == {"internal_error"}
         assert len(receiver.bodies) == 3
-        assert len(parts.engine.dispatcher._journal.free) == 2_000
+        assert len(parts.engine.dispatcher.journal.free) == 2_000
 
 
 async def test_a_target_read_before_a_change_serves_nobody_after_it() -> None:

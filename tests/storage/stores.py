@@ -1,6 +1,9 @@
 """Real stores for tests, one parameter a driver, and small builders for their rows."""
 
+import asyncio
+import contextlib
 import itertools
+import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -180,8 +183,15 @@ async def claim(store: SqliteStore, at_ms: int | None = None, **limits: Any) -> 
 
 
 async def rows(store: SqliteStore, statement: str) -> list[dict[str, Any]]:
-    """What the database says, read beside the writer."""
-    return await store.read(lambda c: [dict(row._mapping) for row in c.execute(sa.text(statement))])
+    """What the database says, read beside the writer; a test may read longer than a caller may."""
+    return await asyncio.to_thread(_rows, store.path, statement)
+
+
+def _rows(path: Path, statement: str) -> list[dict[str, Any]]:
+    with contextlib.closing(sqlite3.connect(path, timeout=60)) as reader:
+        reader.execute("PRAGMA query_only = ON")
+        reader.row_factory = sqlite3.Row
+        return [dict(row) for row in reader.execute(statement)]
 
 
 async def one(store: SqliteStore, statement: str) -> dict[str, Any]:

@@ -27,6 +27,7 @@ class Target:
         "_settings",
         "channel",
         "current",
+        "express",
         "schedule_ms",
         "secrets",
         "timeout_seconds",
@@ -41,6 +42,8 @@ class Target:
         self.timeout_seconds = channel.timeout_seconds
         self.current = True
         self.trouble: str | None = None
+        self.express = False
+        """Whether an attempt may go out at once, if a connection is idle."""
         self.secrets = Secrets(settings={})
         self._settings: Any = None
         if type is None:
@@ -50,6 +53,7 @@ class Target:
             blob = sealer.unseal(channel.sealed, channel.organization_id, channel.id)
             self.secrets = _decode_secrets(blob)
             self._settings = type.parse_settings(self.secrets.settings)
+            self.express = channel.enabled and type.speaks_http
         except UnsealFailed:
             self.trouble = "the channel's settings can't be unsealed"
         except Exception:

@@ -32,6 +32,10 @@ class Verdict(Struct, frozen=True):
     park: str | None = None
 
 
+DELIVERED = Verdict("delivered", Status.DELIVERED, 0, 0)
+"""The usual one."""
+
+
 def decide(
     outcome: Outcome,
     *,
@@ -48,7 +52,7 @@ def decide(
     """
     match outcome:
         case Delivered():
-            return Verdict("delivered", Status.DELIVERED, now_ms, step)
+            return DELIVERED
         case Rejected(reason, detail):
             return Verdict("rejected", Status.REJECTED, now_ms, step, _text(reason, detail))
         case Gone(reason, detail):

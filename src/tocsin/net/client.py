@@ -20,6 +20,7 @@ from tocsin.net.connection import (
     Connection,
     PoolKey,
     ReadLimits,
+    Waiter,
     failure,
 )
 from tocsin.net.errors import (
@@ -94,11 +95,13 @@ class Client:
         timeout_seconds: float,
         gate: Gate | None = None,
         limits: ReadLimits = READ_LIMITS,
+        resent: bool = False,
     ) -> Reply:
         """One attempt, name to reply within `timeout_seconds`; raises `SendFailed` or `NotSent`.
 
         With a gate, `request` only says where to connect and the gate's answer is what is written;
         it must have the same origin. Whatever the gate raises goes through, with nothing sent.
+        `resent` takes a connection of its own, after `begin` ended with a reused one closed.
         """
         deadline = self._loop.time() + timeout_seconds
         try:
@@ -113,7 +116,6 @@ class Client:
             self._guard.check_all(addresses)
         except (TargetInvalid, AddressRefused, NameNotResolved) as error:
             _refuse(error)
-        resent = False
         while True:
             connection = None if resent else self._idle(organization, target, addresses)
             if connection is None:
@@ -123,16 +125,50 @@ class Client:
             except BaseException:
                 self.pool.put(connection)
                 raise
-            future = connection.exchange(
-                head, body, deadline=deadline, limits=limits, resent=resent
+            waiting = _Waiting(self._loop)
+            connection.exchange(
+                head, body, waiting, deadline=deadline, limits=limits, resent=resent
             )
             try:
-                return await future
+                return await waiting.future
             except ClosedIdle:
                 resent = True
             except asyncio.CancelledError:
-                connection.drop(future)
+                connection.drop(waiting)
                 raise
+
+    def begin(
+        self,
+        request: Request,
+        waiter: Waiter,
+        *,
+        organization: str,
+        timeout_seconds: float,
+        gate: Gate,
+    ) -> Connection | None:
+        """The same at once, if nothing needs to be waited for; None when something does.
+
+        That is the usual case: the name is known and a connection is idle. The waiter is told the
+        end; a `ClosedIdle` asks it to call `send` with `resent`. Raises what `send` raises.
+        """
+        try:
+            target = self._target(request.url)
+            addresses = target.addresses or self._resolver.cached(target.host)
+            if not addresses:
+                return None
+            self._guard.check_all(addresses)
+        except (TargetInvalid, AddressRefused, NameNotResolved) as error:
+            _refuse(error)
+        connection = self._idle(organization, target, addresses)
+        if connection is None:
+            return None
+        try:
+            head, body = self._final(request, target, gate)
+        except BaseException:
+            self.pool.put(connection)
+            raise
+        connection.exchange(head, body, waiter, deadline=self._loop.time() + timeout_seconds)
+        return connection
 
     async def vet(self, url: str, *, organization: str, timeout_seconds: float = 2.0) -> None:
         """Judge a URL that is about to be saved; raises `TargetInvalid` or `AddressRefused`.
@@ -224,6 +260,23 @@ class Client:
                 self._ssl_making = self._loop.run_in_executor(None, default_ssl_context)
             self._ssl_context = await asyncio.shield(self._ssl_making)
         return self._ssl_context
+
+
+class _Waiting:
+    """The waiter of an exchange that is awaited."""
+
+    __slots__ = ("future",)
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.future: asyncio.Future[Reply] = loop.create_future()
+
+    def ended(self, result: Reply | SendFailed | ClosedIdle) -> None:
+        if self.future.done():
+            return
+        if isinstance(result, Reply):
+            self.future.set_result(result)
+        else:
+            self.future.set_exception(result)
 
 
 def default_ssl_context() -> ssl.SSLContext:

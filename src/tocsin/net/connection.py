@@ -62,6 +62,12 @@ class ClosedIdle(Exception):
     """A reused connection closed before any byte of a reply came."""
 
 
+class Waiter(Protocol):
+    """Who is told how an exchange ended, at once and from within the event loop's callback."""
+
+    def ended(self, result: "Reply | SendFailed | ClosedIdle") -> None: ...
+
+
 class _HeadRefused(Exception):
     """The reply's head breaks one of our rules."""
 
@@ -84,7 +90,6 @@ class Connection(asyncio.Protocol):
         "_body",
         "_body_bytes",
         "_complete",
-        "_future",
         "_head_done",
         "_headers",
         "_interims",
@@ -101,6 +106,7 @@ class Connection(asyncio.Protocol):
         "_surplus",
         "_tail",
         "_transport",
+        "_waiter",
         "deadline",
         "idle_since",
         "key",
@@ -113,7 +119,7 @@ class Connection(asyncio.Protocol):
         self._loop = loop
         self._parser = httptools.HttpResponseParser(self)
         self._transport: asyncio.Transport | None = None
-        self._future: asyncio.Future[Reply] | None = None
+        self._waiter: Waiter | None = None
         self.reused = False
         self._complete = False
         self._surplus = False
@@ -131,11 +137,21 @@ class Connection(asyncio.Protocol):
         return str(name[0]) if name else ""
 
     def exchange(
-        self, head: bytes, body: bytes, *, deadline: float, limits: ReadLimits, resent: bool
-    ) -> asyncio.Future[Reply]:
-        """Write one request; the future ends with its reply, `SendFailed` or `ClosedIdle`."""
+        self,
+        head: bytes,
+        body: bytes,
+        waiter: Waiter,
+        *,
+        deadline: float,
+        limits: ReadLimits = READ_LIMITS,
+        resent: bool = False,
+    ) -> None:
+        """Write one request; the waiter is told its reply, `SendFailed` or `ClosedIdle`.
+
+        `deadline` is the loop's time. The connection may be taken again when the waiter is told.
+        """
         assert self._transport is not None
-        assert self._future is None
+        assert self._waiter is None
         self._pending: bytearray | None = None
         self._headers: list[tuple[bytes, bytes]] = []
         self._body = self._tail = b""
@@ -145,22 +161,20 @@ class Connection(asyncio.Protocol):
         self._limits = limits
         self._resent = resent
         self.deadline = deadline
-        self._future = future = self._loop.create_future()
+        self._waiter = waiter
         self._large = len(body) > JOINED_BYTES_MAX
         if self._large:
             self._transport.write(head)
             self._transport.write(body)
         else:
             self._transport.write(head + body)
-        return future
 
-    def drop(self, future: asyncio.Future[Reply]) -> None:
+    def drop(self, waiter: Waiter) -> None:
         """Give up an exchange whose waiter went away; one that is over already stays as it is."""
-        if self._future is future:
-            self._future = None
+        if self._waiter is waiter:
+            self._waiter = None
+            self.deadline = NEVER
             self.abort()
-        elif future.done() and not future.cancelled():
-            future.exception()  # nobody will ask for it any more
 
     def expire(self) -> None:
         """The deadline has passed: a reply whose head came counts, anything else is a timeout."""
@@ -184,7 +198,7 @@ class Connection(asyncio.Protocol):
         self._keeper.opened(self)
 
     def data_received(self, data: bytes) -> None:
-        if self._future is None:
+        if self._waiter is None:
             self.abort()  # nothing was asked: such bytes would become the next request's reply
             return
         self._received = True
@@ -276,10 +290,10 @@ class Connection(asyncio.Protocol):
 
         `counted` says that head and body together are as long as what was received.
         """
-        future = self._future
-        assert future is not None
+        waiter = self._waiter
+        assert waiter is not None
         reply = self._reply(None if self._body_bytes <= self._limits.body_bytes_max else TRUNCATED)
-        self._future = None
+        self._waiter = None
         self.deadline = NEVER
         if (
             self._keep_alive
@@ -290,8 +304,7 @@ class Connection(asyncio.Protocol):
             self._keeper.put(self)
         else:
             self.abort()
-        if not future.done():
-            future.set_result(reply)
+        waiter.ended(reply)
 
     def _ends_after_chunks(self, data: bytes) -> bool:
         """Whether a chunked reply's last byte was the last one received.
@@ -321,7 +334,7 @@ class Connection(asyncio.Protocol):
 
     def _closed(self, error: Exception | None) -> None:
         """The other side is gone, in good order or not."""
-        if self._future is None:
+        if self._waiter is None:
             return
         if self._head_done:
             whole = error is None and self._framing() is None
@@ -334,27 +347,22 @@ class Connection(asyncio.Protocol):
     def _fail(self, reason: Reason, detail: str) -> None:
         self._end(SendFailed(reason, detail))
 
-    def _end(self, result: Reply | Exception) -> None:
+    def _end(self, result: Reply | SendFailed | ClosedIdle) -> None:
         """Answer, and never use this connection again."""
-        future, self._future = self._future, None
+        waiter, self._waiter = self._waiter, None
         self.deadline = NEVER
         self.abort()
-        if future is None or future.done():
-            return
-        if isinstance(result, Reply):
-            future.set_result(result)
-        else:
-            future.set_exception(result)
+        if waiter is not None:
+            waiter.ended(result)
 
     def _reply(self, note: str | None) -> Reply:
+        headers = [
+            (_names.get(name) or _name(name), value.decode("latin-1").strip(" \t"))
+            for name, value in self._headers
+        ]
         return Reply(
             status=self._status,
-            headers=tuple(
-                [
-                    (_names.get(name) or _name(name), value.decode("latin-1").strip(" \t"))
-                    for name, value in self._headers
-                ]
-            ),
+            headers=tuple(headers),
             body=self._body,
             note=note,
             resent=self._resent,

@@ -48,7 +48,7 @@ class SqliteStore:
         died: Callable[[BaseException], None] = lambda error: None,
         connect: Callable[[Path], sqlite3.Connection] = connect,
     ) -> None:
-        self._path = path
+        self.path = path
         self._wall_ms = wall_ms
         self._storage_ms = storage_ms
         self._began = dict(began or {})
@@ -65,11 +65,11 @@ class SqliteStore:
         return self._node
 
     async def __aenter__(self) -> "SqliteStore":
-        self._lock = lock(self._path)
+        self._lock = lock(self.path)
         try:
             self._make_file()
-            self._writer = Writer(self._path, self._died, self._free, self._connect)
-            self._readers = Readers(self._path, crowded=lambda: self._writer.crowded)
+            self._writer = Writer(self.path, self._died, self._free, self._connect)
+            self._readers = Readers(self.path, crowded=lambda: self._writer.crowded)
             self._writer.start()
             try:
                 await self._start()
@@ -92,8 +92,8 @@ class SqliteStore:
 
     def _make_file(self) -> None:
         """Made by us with 0600; SQLite gives -wal and -shm the same mode."""
-        os.close(os.open(self._path, os.O_CREAT | os.O_RDWR, 0o600))
-        os.chmod(self._path, 0o600)
+        os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
+        os.chmod(self.path, 0o600)
 
     async def _start(self) -> None:
         if await self.write(schema.refuse_newer) != SCHEMA_VERSION:

@@ -1,0 +1,365 @@
+"""One attempt: a delivery is built, sent and judged, and its outcome handed to the settler.
+
+Most attempts wait for nothing but their reply: the channel is at hand and a connection is idle.
+Such a one runs within callbacks, from `start` to `ended`; only one that must read its channel,
+resolve a name or connect first gets a task.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Sequence
+from random import Random
+from typing import Any, Protocol
+
+from tocsin.channels import Sending
+from tocsin.clock import Clock
+from tocsin.domain.exchange import Reply, Request
+from tocsin.domain.model import Origin, Status
+from tocsin.domain.outcome import Delivered, Outcome, Reason, Retry
+from tocsin.domain.text import bounded
+from tocsin.engine.journal import SendJournal
+from tocsin.engine.lanes import Lane, Lanes
+from tocsin.engine.settler import Settler
+from tocsin.engine.targets import Target, Targets
+from tocsin.engine.verdict import DELIVERED, Verdict, decide
+from tocsin.net.client import Client
+from tocsin.net.connection import ClosedIdle, Connection
+from tocsin.net.errors import NotSent, SendFailed
+from tocsin.storage.base import AttemptRecord, Held, Settlement
+
+RESPONSE_BODY_BYTES_MAX = 4_096
+ERROR_BYTES_MAX = 500
+STREAK_MAX = 100
+FAULT_PAUSE_SECONDS = 0.5
+TIMEOUT_SECONDS_MIN = 0.001
+
+_log = logging.getLogger("tocsin.engine")
+
+Release = Callable[[Sequence[Held]], None]
+
+
+class Means(Protocol):
+    """What an attempt works with, and who is told when it is over."""
+
+    lanes: Lanes
+    targets: Targets
+    client: Client
+    settler: Settler
+    journal: SendJournal
+    clock: Clock
+    release: Release
+    random: Random
+    attempts: int
+
+    @property
+    def may_write(self) -> bool:
+        """Whether an attempt that has started may write its first byte."""
+        ...
+
+    def over(self, attempt: "DeliveryAttempt", *, success: bool) -> None:
+        """The attempt has its outcome, or sent nothing."""
+        ...
+
+
+class DeliveryAttempt:
+    """One try of one delivery; the waiter of its own exchange.
+
+    A probe has no lane: it takes no turn, and `done` hears when it is recorded. `record` is None
+    until there is an outcome, and stays so when nothing was sent.
+    """
+
+    __slots__ = (
+        "_connection",
+        "_done",
+        "_dropped",
+        "_means",
+        "_request",
+        "_sending",
+        "_slot",
+        "_started",
+        "_started_ms",
+        "_target",
+        "_wrote",
+        "held",
+        "lane",
+        "record",
+        "task",
+    )
+
+    _request: Request
+    _sending: Sending
+    _target: Target
+
+    def __init__(
+        self,
+        means: Means,
+        lane: Lane | None,
+        held: Held,
+        done: Callable[[Settlement], None] | None = None,
+    ) -> None:
+        self._means = means
+        self.lane = lane
+        self.held = held
+        self._done = done
+        self._slot: int | None = None
+        self._connection: Connection | None = None
+        self._wrote = False
+        self._dropped: Sequence[Held] = ()
+        self.record: AttemptRecord | None = None
+        self.task: asyncio.Task[None] | None = None
+
+    # Within callbacks
+
+    def start(self) -> None:
+        """Begin; it may be over before this returns."""
+        means, held = self._means, self.held
+        target = means.targets.cached(held.channel_id)
+        if target is None or not target.express:
+            self._hire(self._fetched())
+            return
+        if not self._begin(target):
+            self._over(success=False)
+            return
+        try:
+            self._sending = target.sending(held)
+            self._request = request = target.build(self._sending)
+            connection = means.client.begin(
+                request,
+                self,
+                organization=held.event.organization_id,
+                timeout_seconds=target.timeout_seconds,
+                gate=self._gate,
+            )
+        except NotSent:
+            self._end()
+            self._over(success=False)
+        except Exception as error:
+            self._over(success=self._settle(self._failed(error), None))
+        else:
+            self._connection = connection
+            if connection is None:
+                self._hire(self._sent(resent=False))
+
+    def ended(self, result: Reply | SendFailed | ClosedIdle) -> None:
+        """How the exchange ended; see `Waiter`."""
+        self._connection = None
+        if type(result) is Reply:
+            self._over(success=self._settle(self._judged(result), result))
+        elif isinstance(result, SendFailed):
+            self._over(success=self._settle(self._failed(result), None))
+        else:
+            self._hire(self._sent(resent=True))
+
+    def cancel(self) -> None:
+        """Give up: that is no attempt, the delivery goes back as it was."""
+        if self._connection is not None:
+            self._connection.drop(self)
+            self._end()
+            self._over(success=False)
+        elif self.task is not None:
+            self.task.cancel()
+
+    # In a task
+
+    async def make(self, target: Target) -> bool:
+        """The whole attempt; True when it was delivered. Nothing is settled if the gate declined."""
+        if not self._begin(target):
+            return False
+        return await self._sent(resent=False)
+
+    def _hire(self, work: Coroutine[Any, Any, bool]) -> None:
+        self.task = asyncio.get_running_loop().create_task(self._run(work))
+
+    async def _run(self, work: Coroutine[Any, Any, bool]) -> None:
+        success = False
+        try:
+            success = await work
+        except Exception:
+            _log.exception("delivery %s could not be handled", self.held.id)
+            # It comes back at once, and what failed may fail again: its lane waits with it.
+            await asyncio.sleep(FAULT_PAUSE_SECONDS)
+        finally:
+            self._over(success=success)
+
+    async def _fetched(self) -> bool:
+        target = await self._means.targets.get(self.held.channel_id)
+        if target is None or not target.channel.enabled:
+            return False
+        return await self.make(target)
+
+    async def _sent(self, *, resent: bool) -> bool:
+        means, held, target = self._means, self.held, self._target
+        reply: Reply | None = None
+        outcome: Outcome
+        try:
+            if target.trouble is not None:
+                outcome = Retry(Reason.UNSEALING_FAILED, target.trouble)
+            elif target.speaks_http:
+                if not resent:
+                    self._sending = target.sending(held)
+                    self._request = target.build(self._sending)
+                left = target.timeout_seconds - (means.clock.monotonic() - self._started)
+                reply = await means.client.send(
+                    self._request,
+                    organization=held.event.organization_id,
+                    timeout_seconds=max(left, TIMEOUT_SECONDS_MIN),
+                    gate=self._gate,
+                    resent=resent,
+                )
+                outcome = self._judged(reply)
+            else:
+                self._sending = target.sending(held)
+                outcome = await self._sent_otherwise()
+        except NotSent:
+            self._end()
+            return False
+        except asyncio.CancelledError:
+            self._end()
+            raise
+        except Exception as error:
+            outcome = self._failed(error)
+        return self._settle(outcome, reply)
+
+    async def _sent_otherwise(self) -> Outcome:
+        if not self._target.current or not self._means.may_write:
+            raise NotSent
+        self._means.attempts += 1
+        try:
+            async with asyncio.timeout(self._target.timeout_seconds):
+                return await self._target.send(self._sending)
+        except TimeoutError:
+            return Retry(Reason.TIMEOUT)
+
+    # Both
+
+    def _begin(self, target: Target) -> bool:
+        """From here on it may end the process; what a channel type does counts, too."""
+        means = self._means
+        self._target = target
+        self._started_ms = means.clock.wall_ms()
+        self._started = means.clock.monotonic()
+        if not means.journal.free:
+            return False
+        self._slot = means.journal.begin(self.held.id, self.held.claim)
+        return True
+
+    def _gate(self) -> Request | None:
+        """The one send gate: what may still stop the first byte, then stamp and sign."""
+        means, target = self._means, self._target
+        if not target.current or not (means.may_write or self._wrote):
+            return None
+        signed = target.sign(self._request, self._sending, means.clock.wall_ms() // 1000)
+        if not self._wrote:
+            self._wrote = True
+            means.attempts += 1
+        return signed
+
+    def _judged(self, reply: Reply) -> Outcome:
+        try:
+            return self._target.judge(reply, self._started_ms)
+        except Exception as error:
+            return self._failed(error)
+
+    def _failed(self, error: Exception) -> Outcome:
+        if isinstance(error, SendFailed):
+            return Retry(error.reason, error.detail)
+        _log.error("channel type %s failed", self._target.channel.type, exc_info=error)
+        return Retry(Reason.INTERNAL_ERROR, type(error).__name__)
+
+    def _settle(self, outcome: Outcome, reply: Reply | None) -> bool:
+        """Hand the outcome to the settler; True when it was delivered."""
+        means, held, target = self._means, self.held, self._target
+        duration_ms = round((means.clock.monotonic() - self._started) * 1000)
+        verdict = DELIVERED if type(outcome) is Delivered else self._verdict(outcome)
+        self.record = record = AttemptRecord(
+            held.number,
+            self._started_ms,
+            duration_ms,
+            verdict.outcome,
+            None if reply is None else reply.status,
+            _error_text(verdict, reply),
+            bounded(reply.body, RESPONSE_BODY_BYTES_MAX) if reply and reply.body else None,
+        )
+        delivered = verdict is DELIVERED
+        waiting = verdict.status is Status.WAITING
+        settlement = Settlement(
+            held.id,
+            held.claim,
+            held.event.organization_id,
+            held.channel_id,
+            held.origin,
+            target.channel.version,
+            verdict.status,
+            self._started_ms + duration_ms,
+            verdict.due_ms if waiting else held.due_ms,
+            verdict.step if waiting else held.step,
+            record,
+            verdict.hold_until_ms,
+            verdict.park,
+            self._in_streak(delivered),
+        )
+        if verdict.hold_until_ms and target.current:
+            self._dropped = means.lanes.hold(held.channel_id, verdict.hold_until_ms)
+        means.settler.put(settlement, self._settled)
+        return delivered
+
+    def _verdict(self, outcome: Outcome) -> Verdict:
+        try:
+            return self._decided(outcome)
+        except Exception as fault:
+            return self._decided(self._failed(fault))
+
+    def _decided(self, outcome: Outcome) -> Verdict:
+        return decide(
+            outcome,
+            origin=self.held.origin,
+            step=self.held.step,
+            schedule_ms=self._target.schedule_ms,
+            now_ms=self._means.clock.storage_ms(),
+            random=self._means.random.random,
+        )
+
+    def _in_streak(self, delivered: bool) -> bool:
+        """Whether this failure is another delivery's than those of the streak so far."""
+        held = self.held
+        lane = self.lane or self._means.lanes.lane(held.channel_id)
+        if held.origin is not Origin.EVENT or lane is None:
+            return False
+        streak = lane.streak
+        if delivered:
+            if streak:
+                streak.clear()
+            return False
+        if held.id in streak or len(streak) >= STREAK_MAX:
+            return len(streak) >= STREAK_MAX
+        streak.add(held.id)
+        return True
+
+    def _end(self) -> None:
+        if self._slot is not None:
+            self._means.journal.end(self._slot)
+            self._slot = None
+
+    def _over(self, *, success: bool) -> None:
+        if self.record is None:
+            self._means.release((self.held,))
+        self._means.over(self, success=success)
+
+    def _settled(self, settlement: Settlement) -> None:
+        self._end()
+        if self._dropped:
+            # Only now does the lane's row say that the channel is on hold.
+            self._means.release(self._dropped)
+        if self._done is not None:
+            self._done(settlement)
+        else:
+            self._means.lanes.left(self.held.channel_id, len(self.held.event.data))
+
+
+def _error_text(verdict: Verdict, reply: Reply | None) -> str | None:
+    error = verdict.error
+    if error is None:
+        return None
+    if reply is not None and reply.note is not None:
+        error = f"{error} ({reply.note})"
+    return bounded(error, ERROR_BYTES_MAX)

@@ -14,10 +14,19 @@ from types import TracebackType
 
 import uvloop
 
-from tocsin.channels import channel_types
+from tocsin.channels import MailTransport, Transports, equipped
 from tocsin.clock import Clock
-from tocsin.config import ConfigError, Settings, master_keys, operator_tokens
+from tocsin.config import (
+    ConfigError,
+    Settings,
+    check_for_nodes,
+    mail_settings,
+    master_keys,
+    operator_tokens,
+    proxy_url,
+)
 from tocsin.crypto.keyring import keep_secret, private_folder, read_secret
+from tocsin.crypto.passwords import Passwords
 from tocsin.crypto.sealing import BadMasterKey, Sealer, new_master_key, parse_master_keys
 from tocsin.crypto.tokens import new_operator_token
 from tocsin.domain.errors import Unavailable
@@ -29,23 +38,33 @@ from tocsin.engine.journal import SendJournal
 from tocsin.engine.targets import Targets
 from tocsin.net.client import Client
 from tocsin.net.guard import Guard
+from tocsin.net.proxy import Proxy, ProxyInvalid, parse_proxy
 from tocsin.net.resolver import Resolver
+from tocsin.service.backup import Backups
 from tocsin.service.changes import Changes
 from tocsin.service.channels import Channels
 from tocsin.service.credentials import Credentials
 from tocsin.service.directory import Directory
+from tocsin.service.guesses import Guesses
+from tocsin.service.intake import COUNT_SECONDS, Intake
 from tocsin.service.jobs import JobRunner
 from tocsin.service.keys import Keys
+from tocsin.service.links import Links
 from tocsin.service.log import Log
+from tocsin.service.members import Members
+from tocsin.service.people import People
 from tocsin.service.publish import Publisher
 from tocsin.service.routing import Routing
+from tocsin.service.sessions import Sessions
 from tocsin.service.slack import SlackSetup
 from tocsin.service.testing import Tester
 from tocsin.service.vault import Vault
 from tocsin.service.vetting import Vetting
-from tocsin.storage import SqliteStore
+from tocsin.storage import Signals, Store, copying, open_store
 from tocsin.storage.control import master_keys as key_rows
 from tocsin.storage.control.sending import channel_for_sending
+from tocsin.telemetry.exposition import Metrics
+from tocsin.web import metrics
 from tocsin.web.asgi import build
 from tocsin.web.server import HttpServer
 
@@ -55,6 +74,8 @@ JOBS_SECONDS = 1.0
 FLUSH_SECONDS = 10.0
 KEYS_SECONDS = 60.0
 KEYS_PER_STEP_MAX = 2_000
+TIDY_SECONDS = 600.0
+TIME_SECONDS = 20.0
 CLOSE_SECONDS = 30.0
 STOP_SECONDS = 90.0
 
@@ -84,15 +105,20 @@ class Health:
 class App:
     """The whole service. `async with` starts it, leaving stops it in order.
 
-    Entering raises `ConfigError`, `StoreInUse`, `SchemaMismatch` or OSError, each with a message
-    that says what to do. `url` is where it listens.
+    Entering raises `ConfigError`, `StoreInUse`, `StoreRefused`, `SchemaMismatch` or OSError, each
+    with a message that says what to do. `url` is where it listens. `first_link` is, while there are
+    no users, a one-time link by which the first one signs in.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, passwords: Passwords | None = None) -> None:
         self.settings = settings
         self.url = ""
         self.operator_token = ""
         self.made_token = False
+        self.metrics = Metrics()
+        self.first_link: str | None = None
+        self.passwords = passwords or Passwords()
+        self.intake = Intake(settings.waiting_deliveries_per_organization_max)
         self._stack = AsyncExitStack()
         self._stop = asyncio.Event()
         self._failure: BaseException | None = None
@@ -131,8 +157,10 @@ class App:
 
     async def _build(self, stack: AsyncExitStack) -> None:
         settings = self.settings
+        check_for_nodes(settings)
         self.clock = Clock()
         self.health = Health(self.clock)
+        signals = Signals(died=self._failed)
         private_folder(settings.data_dir)
         private_folder(settings.sqlite_path.parent)
         journal = stack.enter_context(
@@ -142,27 +170,23 @@ class App:
             )
         )
         store = await stack.enter_async_context(
-            SqliteStore(
-                settings.sqlite_path,
-                wall_ms=self.clock.wall_ms,
-                storage_ms=self.clock.storage_ms,
-                began=journal.began,
-                started=self.clock.start_above,
-                died=self._failed,
-            )
+            open_store(settings, self.clock, signals, began=journal.began)
         )
         journal.start()
         sealer = await self._sealer(store)
         self._wire(store, sealer, journal)
+        signals.lost, signals.woken = self.engine.lease_lost, self.engine.woken
         await self._start(stack, store, sealer)
 
-    def _wire(self, store: SqliteStore, sealer: Sealer, journal: SendJournal) -> None:
+    def _wire(self, store: Store, sealer: Sealer, journal: SendJournal) -> None:
         settings, clock = self.settings, self.clock
         id_at = _safe_ids(IdMaker(store.node, store.floor_ms))
-        types = channel_types()
         guard = Guard(settings.allow_networks, https_only=settings.https_only)
         self.resolver = Resolver()
-        self.client = Client(self.resolver, guard, idle_max=settings.in_flight_max)
+        types = equipped(Transports(mail=self._mailer()))
+        self.client = Client(
+            self.resolver, guard, proxy=self._proxy(), idle_max=settings.in_flight_max
+        )
         self.routing = Routing(store)
         changes = Changes(
             store=store,
@@ -198,6 +222,7 @@ class App:
             clock=clock,
             new_id=id_at,
             idempotency_hours=settings.idempotency_hours,
+            intake=self.intake,
         )
         self.directory = Directory(changes=changes, runner=self.runner)
         self.keys = Keys(changes=changes, directory=self.directory)
@@ -212,22 +237,51 @@ class App:
             tester=self.tester,
             channels_max=settings.channels_per_organization_max,
         )
-        slack_secret = settings.slack_client_secret
-        self.slack = SlackSetup(
-            channels=self.channels,
-            sender=self.client,
-            client_id=settings.slack_client_id,
-            client_secret=slack_secret.get_secret_value() if slack_secret else "",
-            api_url=settings.slack_api_url,
-            wall_ms=clock.wall_ms,
-        )
+        self.slack = self._slack_setup()
+        self._wire_people(changes)
         self.routing.on_invalidate += [
             self.engine.forget,
             self.credentials.forget,
+            self.sessions.forget,
             self.directory.forget,
         ]
 
-    def _chores(self, store: SqliteStore) -> tuple[Chore, ...]:
+    def _slack_setup(self) -> SlackSetup:
+        settings = self.settings
+        secret = settings.slack_client_secret
+        return SlackSetup(
+            channels=self.channels,
+            sender=self.client,
+            client_id=settings.slack_client_id,
+            client_secret=secret.get_secret_value() if secret else "",
+            api_url=settings.slack_api_url,
+            wall_ms=self.clock.wall_ms,
+        )
+
+    def _wire_people(self, changes: Changes) -> None:
+        self.sessions = Sessions(changes=changes)
+        self.guesses = Guesses(
+            changes=changes,
+            account_failures_max=self.settings.sign_in_failures_max,
+            address_failures_max=self.settings.sign_in_failures_per_address_max,
+        )
+        self.links = Links(
+            changes=changes,
+            sessions=self.sessions,
+            passwords=self.passwords,
+            guesses=self.guesses,
+        )
+        self.members = Members(changes=changes, links=self.links)
+        self.people = People(
+            changes=changes,
+            directory=self.directory,
+            sessions=self.sessions,
+            links=self.links,
+            passwords=self.passwords,
+            guesses=self.guesses,
+        )
+
+    def _chores(self, store: Store) -> tuple[Chore, ...]:
         async def ping() -> None:
             try:
                 async with asyncio.timeout(STANDSTILL_SECONDS):
@@ -243,17 +297,38 @@ class App:
             while forgotten == KEYS_PER_STEP_MAX:
                 forgotten = await store.forget_keys(before_ms, KEYS_PER_STEP_MAX)
 
+        async def count_waiting() -> None:
+            await self.intake.count(store)
+
+        async def tidy() -> None:
+            await self.people.tidy(audit_days=self.settings.audit_days)
+
+        async def note_failures() -> None:
+            await self.guesses.flush()
+
         return (
             Chore("asking the database", PING_SECONDS, ping),
             Chore("running jobs", JOBS_SECONDS, self.runner.run_once),
             Chore("noting uses of keys", FLUSH_SECONDS, self.credentials.flush),
             Chore("forgetting idempotency keys", KEYS_SECONDS, forget_keys),
+            Chore("counting what waits", COUNT_SECONDS, count_waiting),
+            Chore("noting the time", TIME_SECONDS, store.note_time),
+            Chore("noting failed sign-ins", FLUSH_SECONDS, note_failures),
+            Chore("removing what people left behind", TIDY_SECONDS, tidy),
         )
 
-    async def _start(self, stack: AsyncExitStack, store: SqliteStore, sealer: Sealer) -> None:
+    async def _start(self, stack: AsyncExitStack, store: Store, sealer: Sealer) -> None:
         settings = self.settings
+        await stack.enter_async_context(self.passwords)
         stack.push_async_callback(self._flush_uses)
         stack.push_async_callback(self.changes.close)
+        self.backups = Backups(
+            changes=self.changes,
+            copy=copying(store),
+            database=settings.sqlite_path,
+            reserve_mb=settings.disk_reserve_mb,
+        )
+        stack.push_async_callback(self.backups.close)
         await stack.enter_async_context(self.resolver)
         await stack.enter_async_context(self.client)
         await stack.enter_async_context(self.engine)
@@ -262,11 +337,31 @@ class App:
         await store.ping()
         self.health.answered()
         front = build(self, settings, cursor_key=sealer.derive("cursors"))
-        server = await stack.enter_async_context(HttpServer(front, settings))
-        watch = asyncio.get_running_loop().create_task(self._watch(server))
-        stack.callback(watch.cancel)
+        server = await self._serve(stack, HttpServer(front, settings))
+        self.metrics.slow_sources.append(store.samples)
+        self.metrics.sources += [
+            lambda: metrics.samples(self.health, settings),
+            self.publisher.samples,
+            self.engine.samples,
+            self.runner.ended.samples,
+            self.resolver.lookups.samples,
+            front.counts.samples,
+            server.bounds.samples,
+        ]
+        if settings.metrics_port:
+            site = metrics.MetricsSite(self.metrics)
+            await self._serve(stack, HttpServer(site, settings, port=settings.metrics_port))
         host, port = server.address
         self.url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        token = await self.links.first()
+        if token is not None:
+            self.first_link = f"{settings.public_url or self.url}/link/{token}"
+
+    async def _serve(self, stack: AsyncExitStack, server: HttpServer) -> HttpServer:
+        await stack.enter_async_context(server)
+        watch = asyncio.get_running_loop().create_task(self._watch(server))
+        stack.callback(watch.cancel)
+        return server
 
     async def _watch(self, server: HttpServer) -> None:
         try:
@@ -279,10 +374,11 @@ class App:
     async def _flush_uses(self) -> None:
         try:
             await self.credentials.flush(at_once=True)
+            await self.guesses.flush()
         except Unavailable:
-            _log.warning("the last uses of keys could not be noted")
+            _log.warning("the last uses of keys and failed sign-ins could not be noted")
 
-    async def _sealer(self, store: SqliteStore) -> Sealer:
+    async def _sealer(self, store: Store) -> Sealer:
         """The master keys: from the setting, else from a file made at the first start."""
         path = self.settings.data_dir / "master-key"
         sealed_with = await store.read(key_rows.fingerprints)
@@ -307,6 +403,24 @@ class App:
             )
         await store.write(lambda c: key_rows.remember(c, sealer.fingerprints[0]))
         return sealer
+
+    def _mailer(self) -> MailTransport | None:
+        """The way to the mail server, where there is one; else nothing of mail is loaded."""
+        found = mail_settings(self.settings)
+        if found is None:
+            return None
+        from tocsin.net.smtp import Mailer
+
+        server, sender = found
+        return Mailer(server, sender, self.resolver, wall_ms=self.clock.wall_ms)
+
+    def _proxy(self) -> Proxy | None:
+        """The proxy for deliveries, if there is one."""
+        url = proxy_url(self.settings)
+        try:
+            return None if url is None else parse_proxy(url)
+        except ProxyInvalid as error:
+            raise ConfigError(f"TOCSIN_PROXY: {error}") from None
 
     def _operator_tokens(self) -> tuple[str, ...]:
         """The operator tokens: from the setting, else from a file made at the first start."""

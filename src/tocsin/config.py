@@ -6,9 +6,11 @@ default. Secrets are taken out of the environment once they are read.
 
 import ipaddress
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import (
@@ -19,11 +21,14 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from tocsin.domain.mail import MailServer, Sender, parse_mail_server, parse_sender
+
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Networks = Annotated[tuple[Network, ...], NoDecode]
 Texts = Annotated[tuple[str, ...], NoDecode]
 
 OPERATOR_TOKEN_CHARACTERS_MIN = 32
+POSTGRES = ("postgresql://", "postgres://")
 
 
 class ConfigError(Exception):
@@ -37,15 +42,26 @@ class Settings(BaseSettings):
 
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8400, ge=0, le=65535, description="port to listen on; 0 takes a free one")
+    metrics_port: int = Field(
+        0, ge=0, le=65535, description="port of /metrics for everybody; 0 is off"
+    )
     public_url: str = Field(
         "", description="how people reach this server; default http://host:port"
     )
     data_dir: Path = Field(Path(".tocsin"), description="SQLite file, master key, operator token")
-    store: str = Field("", description="empty: SQLite in the data directory")
+    store: str = Field(
+        "", repr=False, description="empty: SQLite in the data directory; postgresql://… for nodes"
+    )
+    postgres_prepared: bool = Field(
+        True, description="false where a proxy between here and PostgreSQL pools transactions"
+    )
     operator_token: SecretStr | None = Field(None, description="comma-separated operator tokens")
     master_key: SecretStr | None = Field(None, description="comma-separated; the first one seals")
     allow_networks: Networks = Field((), description="networks the SSRF guard lets through")
     https_only: bool = Field(False, description="refuse http targets")
+    proxy: SecretStr | None = Field(
+        None, description="deliveries go out through it: http://user:password@host:port"
+    )
     trusted_proxies: Networks = Field((), description="proxies whose forwarded headers count")
     trusted_origins: Texts = Field((), description="origins that may write with a cookie")
     requests_per_minute: int = Field(6000, ge=0, description="per organization; 0 is off")
@@ -56,11 +72,25 @@ class Settings(BaseSettings):
     publish_events_per_second: int = Field(0, ge=0, description="per organization; 0 is off")
     in_flight_max: int = Field(1000, ge=1, le=10000, description="attempts at once on this node")
     channel_in_flight_max: int = Field(64, ge=1, le=1000, description="attempts at once a channel")
+    waiting_deliveries_per_organization_max: int = Field(
+        2_000_000, ge=1, description="publishing is refused above it"
+    )
     channels_per_organization_max: int = Field(1000, ge=1, le=5000, description="quota")
     idempotency_hours: int = Field(24, ge=1, le=8760, description="how long a key is remembered")
+    sign_in_failures_max: int = Field(
+        10, ge=0, description="of one account in 15 minutes; 0 is off"
+    )
+    sign_in_failures_per_address_max: int = Field(
+        30, ge=0, description="of one address in 15 minutes; 0 is off"
+    )
+    audit_days: int = Field(400, ge=1, le=36500, description="how long the audit log is kept")
     slack_client_id: str = Field("", description="Slack app, for channels made by OAuth")
     slack_client_secret: SecretStr | None = Field(None, description="of the Slack app")
     slack_api_url: str = Field("https://slack.com/api/", description="Slack's API")
+    smtp_url: SecretStr | None = Field(
+        None, description="the mail server, smtp://user:password@host:587 or smtps://…"
+    )
+    smtp_from: str = Field("", description="who mails come from: an address, or Name <address>")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="")
     log_format: Literal["auto", "json", "console"] = Field("auto", description="auto: by terminal")
 
@@ -75,10 +105,17 @@ class Settings(BaseSettings):
 
     @field_validator("trusted_origins", mode="before")
     @classmethod
-    def _texts(cls, value: Any) -> Any:
+    def _origins(cls, value: Any) -> Any:
         if not isinstance(value, str):
             return value
-        return tuple(part.strip() for part in value.split(",") if part.strip())
+        return tuple(_origin(part.strip()) for part in value.split(",") if part.strip())
+
+    @field_validator("public_url")
+    @classmethod
+    def _public_url(cls, value: str) -> str:
+        if value:
+            _origin(value, path=True)
+        return value.rstrip("/")
 
     @field_validator("operator_token")
     @classmethod
@@ -93,11 +130,26 @@ class Settings(BaseSettings):
                 )
         return value
 
+    @field_validator("smtp_url")
+    @classmethod
+    def _smtp_url(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is None or not value.get_secret_value():
+            return None
+        parse_mail_server(value.get_secret_value())
+        return value
+
+    @field_validator("smtp_from")
+    @classmethod
+    def _smtp_from(cls, value: str) -> str:
+        if value:
+            parse_sender(value)
+        return value
+
     @field_validator("store")
     @classmethod
     def _store(cls, value: str) -> str:
-        if value and not value.startswith("sqlite:///"):
-            raise ValueError("only SQLite (sqlite:///path, or empty) is supported so far")
+        if value and not value.startswith(("sqlite:///", *POSTGRES)):
+            raise ValueError("must be sqlite:///path or postgresql://user:password@host/name")
         return value
 
     @classmethod
@@ -114,6 +166,11 @@ class Settings(BaseSettings):
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, path)
 
     @property
+    def postgres(self) -> bool:
+        """Whether the store is a PostgreSQL database, which other nodes may share."""
+        return self.store.startswith(POSTGRES)
+
+    @property
     def sqlite_path(self) -> Path:
         """Where the SQLite file is."""
         if self.store.startswith("sqlite:///"):
@@ -121,15 +178,35 @@ class Settings(BaseSettings):
         return self.data_dir / "tocsin.db"
 
 
+def _origin(text: str, *, path: bool = False) -> str:
+    """The text, if it is `http(s)://host[:port]`, and with `path` perhaps more."""
+    try:
+        parts = urlsplit(text)
+        known = parts.scheme in ("http", "https") and bool(parts.hostname)
+        known = known and (parts.port is None or parts.port > 0)
+    except ValueError:
+        known = False
+        parts = urlsplit("")
+    more = parts.path.strip("/") and not path
+    if not known or more or parts.query or parts.fragment or "@" in text or text != text.strip():
+        raise ValueError("must be like https://tocsin.example" + (" (a path is allowed)" * path))
+    return text.rstrip("/")
+
+
 SECRET_SETTINGS = tuple(
     name for name, field in Settings.model_fields.items() if field.annotation == (SecretStr | None)
 )
 
 
+# An address may have a password in it: it comes and goes like a secret, and is shown without it.
+_FROM_FILES = (*SECRET_SETTINGS, "store")
+_PASSWORD = re.compile(r"(?<=:)[^:/@]+(?=@)|(?<=[?&]password=)[^&]+")
+
+
 def load(flags: Mapping[str, Any] | None = None) -> Settings:
     """Read the effective settings; raises `ConfigError` naming the first setting that is wrong."""
     given = dict(flags or {})
-    for name in SECRET_SETTINGS:
+    for name in _FROM_FILES:
         path = os.environ.pop(f"TOCSIN_{name.upper()}_FILE", None)
         if path is not None and name not in given:
             try:
@@ -149,7 +226,7 @@ def load(flags: Mapping[str, Any] | None = None) -> Settings:
             f"TOCSIN_{name}: {reason}" if known else f"there is no setting {name.lower()}"
         ) from None
     finally:
-        for name in SECRET_SETTINGS:
+        for name in _FROM_FILES:
             os.environ.pop(f"TOCSIN_{name.upper()}", None)
 
 
@@ -157,6 +234,22 @@ def master_keys(settings: Settings) -> str | None:
     """The master keys as they were given, comma-separated; None when they were not."""
     given = settings.master_key
     return None if given is None else given.get_secret_value()
+
+
+def check_for_nodes(settings: Settings) -> None:
+    """Raise `ConfigError` unless what all nodes of a PostgreSQL database share is set."""
+    if not settings.postgres:
+        return
+    if settings.master_key is None:
+        raise ConfigError(
+            "TOCSIN_MASTER_KEY: all nodes on one PostgreSQL share it, so it must be set; "
+            "`openssl rand -base64 32 | tr +/ -_` makes one"
+        )
+    if settings.operator_token is None:
+        raise ConfigError(
+            "TOCSIN_OPERATOR_TOKEN: all nodes on one PostgreSQL share it, so it must be set; "
+            "`openssl rand -hex 32` makes one"
+        )
 
 
 def operator_tokens(settings: Settings) -> tuple[str, ...]:
@@ -167,6 +260,29 @@ def operator_tokens(settings: Settings) -> tuple[str, ...]:
     return tuple(token.strip() for token in given.get_secret_value().split(","))
 
 
+def proxy_url(settings: Settings) -> str | None:
+    """The proxy for what goes out, as it was given; None when there is none."""
+    given = settings.proxy
+    return (given.get_secret_value() or None) if given is not None else None
+
+
+def mail_settings(settings: Settings) -> tuple[MailServer, Sender] | None:
+    """Where mails go out and who they come from, or None; raises `ConfigError` for half of it."""
+    if settings.smtp_url is None:
+        return None
+    if not settings.smtp_from:
+        raise ConfigError("TOCSIN_SMTP_FROM: TOCSIN_SMTP_URL needs it, too: who mails come from")
+    url = settings.smtp_url.get_secret_value()
+    return parse_mail_server(url), parse_sender(settings.smtp_from)
+
+
+def store_shown(settings: Settings) -> str:
+    """Where the data is, without a password."""
+    if settings.postgres:
+        return _PASSWORD.sub("••••", settings.store)
+    return str(settings.sqlite_path)
+
+
 def shown(settings: Settings) -> dict[str, Any]:
     """The settings as they may be printed, secrets masked."""
     rows: dict[str, Any] = {}
@@ -174,6 +290,8 @@ def shown(settings: Settings) -> dict[str, Any]:
         value = getattr(settings, name)
         if isinstance(value, SecretStr):
             value = "••••"
+        elif name == "store":
+            value = _PASSWORD.sub("••••", value)
         elif isinstance(value, tuple):
             value = ",".join(str(part) for part in value)
         elif isinstance(value, Path):

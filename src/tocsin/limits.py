@@ -1,7 +1,7 @@
-"""How often somebody may ask: token buckets, one per name, in bounded memory."""
+"""How often somebody may ask, or fail: counted by name, in bounded memory."""
 
 import math
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable
 
 from msgspec import Struct
@@ -99,3 +99,57 @@ class TokenBuckets:
 
     def _wait(self, bucket: _Bucket) -> int:
         return max(1, math.ceil((1.0 - bucket.tokens) / self._per_second))
+
+
+class Failures:
+    """At most `failures_max` failed tries of a name within `window_seconds`.
+
+    A try counts as failed from its beginning, so that many at once are no way around; `succeeded`
+    takes it back. A maximum of 0 is none. When `names_max` names are known the one that tried longest ago is forgotten.
+    """
+
+    def __init__(
+        self,
+        failures_max: int,
+        window_seconds: float,
+        monotonic: Callable[[], float],
+        names_max: int = NAMES_MAX,
+    ) -> None:
+        self._failures_max = failures_max
+        self._window = window_seconds
+        self._monotonic = monotonic
+        self._names_max = names_max
+        self._tries: OrderedDict[str, deque[float]] = OrderedDict()
+
+    def wait(self, name: str) -> int:
+        """Seconds until the name may try again; 0: now."""
+        tries = self._live(name)
+        if not self._failures_max or len(tries) < self._failures_max:
+            return 0
+        return max(1, math.ceil(tries[0] + self._window - self._monotonic()))
+
+    def begin(self, name: str) -> None:
+        """Count a try."""
+        if not self._failures_max:
+            return
+        while len(self._tries) >= self._names_max and name not in self._tries:
+            self._tries.popitem(last=False)
+        self._tries.setdefault(name, deque()).append(self._monotonic())
+        self._tries.move_to_end(name)
+
+    def succeeded(self, name: str, *, wholly: bool = False) -> None:
+        """Take the last try back; `wholly` all of them."""
+        tries = self._tries.get(name)
+        if tries:
+            tries.pop()
+        if wholly or not tries:
+            self._tries.pop(name, None)
+
+    def _live(self, name: str) -> deque[float]:
+        tries = self._tries.get(name)
+        if tries is None:
+            return deque()
+        since = self._monotonic() - self._window
+        while tries and tries[0] <= since:
+            tries.popleft()
+        return tries

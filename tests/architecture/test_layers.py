@@ -17,7 +17,7 @@ FUNCTION_LINES_MAX = 70
 # here nor in the standard library may not be imported at all.
 HOMES = {
     "aiodns": ("tocsin.net",),
-    "aiosmtplib": ("tocsin.channels.email", "tocsin.net"),
+    "aiosmtplib": ("tocsin.net.smtp",),
     "alembic": ("tocsin.storage.migrat",),
     "argon2": ("tocsin.crypto",),
     "asyncpg": ("tocsin.storage.postgres",),

@@ -8,16 +8,32 @@ import pytest
 from tests.blackbox.receiver import Receiver
 from tests.blackbox.server import Server, Tenant
 
+STORES = ("sqlite", "postgres")
+
+QUICK_ON_POSTGRES = ("test_publish", "test_hostile_publish", "test_retry", "test_applivery")
+"""The rest of what runs on the shared service runs on PostgreSQL with the long tests."""
+
 NewServer = Callable[..., Server]
 
 _names = itertools.count(1)
 
 
-@pytest.fixture(scope="session")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        quick = item.path.stem in QUICK_ON_POSTGRES
+        if "[postgres" in item.name and not quick and item.path.parent == Path(__file__).parent:
+            item.add_marker(pytest.mark.long)
+
+
+@pytest.fixture(scope="session", params=STORES)
+def service(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
     server = Server(
         tmp_path_factory.mktemp("service") / "data",
         {"requests_per_minute": 0, "stranger_requests_per_minute": 0},
+        store=request.param,
     )
     try:
         yield server.start()
@@ -43,10 +59,10 @@ def new_server(tmp_path: Path) -> Iterator[NewServer]:
     """Makes servers of the test's own, not started yet; none outlives the test."""
     made: list[Server] = []
 
-    def make(name: str = "data", **settings: str | int) -> Server:
+    def make(name: str = "data", *, store: str = "sqlite", **settings: str | int) -> Server:
         settings.setdefault("requests_per_minute", 0)
         settings.setdefault("stranger_requests_per_minute", 0)
-        made.append(Server(tmp_path / name, settings))
+        made.append(Server(tmp_path / name, settings, store=store))
         return made[-1]
 
     yield make

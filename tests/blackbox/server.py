@@ -12,12 +12,16 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlencode, urlsplit
 
-READY_SECONDS_MAX = 20.0
+from tests import postgres
+
+READY_SECONDS_MAX = 60.0
 STOP_SECONDS_MAX = 25.0
 CALL_SECONDS_MAX = 30.0
 SERVE = (sys.executable, "-m", "tocsin", "serve")
 LOG_TAIL_BYTES = 4_000
 API = "/api/v1"
+
+MASTER_KEY = "bWFzdGVyIGtleSBvZiB0aGUgYmxhY2tib3ggdGVzdHMh"
 
 T = TypeVar("T")
 
@@ -48,6 +52,15 @@ def until(look: Callable[[], T | None], what: str, seconds: float = 15.0) -> T:
         time.sleep(0.02)
 
 
+def node_settings(dsn: str) -> dict[str, str]:
+    """What all nodes on one PostgreSQL database share."""
+    return {
+        "TOCSIN_STORE": dsn,
+        "TOCSIN_MASTER_KEY": MASTER_KEY,
+        "TOCSIN_OPERATOR_TOKEN": "operator-token-of-the-blackbox-tests",
+    }
+
+
 class Server:
     """One data directory, and the process that serves it while there is one.
 
@@ -61,14 +74,19 @@ class Server:
         settings: Mapping[str, str | int] | None = None,
         *,
         command: Sequence[str] = SERVE,
+        store: str = "sqlite",
     ) -> None:
         self.data_dir = data_dir
+        self.store = store
         self.log = data_dir.parent / f"{data_dir.name}.log"
         self.url = ""
         self.ready_at = 0.0
         self.settings = {
             f"TOCSIN_{name.upper()}": str(value) for name, value in (settings or {}).items()
         }
+        if store == "postgres":
+            self.database = postgres.server().migrated()
+            self.settings = node_settings(postgres.server().dsn(self.database)) | self.settings
         self._command = command
         self._process: subprocess.Popen[bytes] | None = None
 

@@ -50,6 +50,12 @@ def test_a_short_operator_token_stops_the_start(new_server: NewServer) -> None:
         assert "x" * 31 not in said
 
 
+def test_a_proxy_that_is_none_stops_the_start(new_server: NewServer) -> None:
+    said = refusal(new_server(proxy="http://operator:s3cr3t@proxy.example"))
+    assert "TOCSIN_PROXY: must be http://host:port" in said
+    assert "s3cr3t" not in said
+
+
 def test_a_lost_master_key_stops_the_start(new_server: NewServer, receiver: Receiver) -> None:
     server = new_server().start()
     server.tenant("sealed").channel(receiver.url())

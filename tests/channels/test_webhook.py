@@ -37,8 +37,18 @@ def signed(
 
 class TestWebhook(ChannelTypeContract):
     type = WEBHOOK
-    settings = {"url": URL, "send_token": True, "signing_secret": f"{CANARY}-1"}  # noqa: RUF012
+    settings = {  # noqa: RUF012
+        "url": URL,
+        "send_token": True,
+        "signing_secret": f"{CANARY}-1",
+        "auth": {"type": "basic", "username": "user", "password": f"{CANARY}-2"},
+        "client_certificate": {"certificate": "chain", "private_key": f"{CANARY}-3"},
+    }
     body_bytes_max = 262_144 + 1024
+
+
+class TestWebhookWithABearerToken(TestWebhook):
+    settings = TestWebhook.settings | {"auth": {"type": "bearer", "token": f"{CANARY}-2"}}
 
 
 def test_the_request_of_a_delivery() -> None:

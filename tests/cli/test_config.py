@@ -30,13 +30,18 @@ def test_secrets_are_masked(cli: Cli) -> None:
     (cli.folder / "key").write_text("k" * 44)
     secret_file = str(cli.folder / "key")
     env = {"TOCSIN_OPERATOR_TOKEN": TOKEN, "TOCSIN_MASTER_KEY_FILE": secret_file}
+    env["TOCSIN_SMTP_URL"] = f"smtp://tocsin:{TOKEN}@mail.example:587"
+    env["TOCSIN_PROXY"] = f"http://tocsin:{TOKEN}@proxy.example:3128"
     flag = ("--slack-client-secret", TOKEN)
     table = cli.good("config", *flag, env=env)
     shown = cli.json("config", *flag, env=env)
     for text in (table, json.dumps(shown)):
         assert TOKEN not in text
         assert "k" * 44 not in text
-    assert [shown[f"TOCSIN_{name.upper()}"] for name in SECRET_SETTINGS] == ["••••"] * 3
+    secrets = {name: shown[f"TOCSIN_{name.upper()}"] for name in SECRET_SETTINGS}
+    given = {"operator_token", "master_key", "slack_client_secret", "smtp_url", "proxy"}
+    assert secrets == {name: "••••" if name in given else None for name in secrets}
+    assert given <= secrets.keys()
 
 
 @pytest.mark.parametrize(
@@ -48,6 +53,9 @@ def test_secrets_are_masked(cli: Cli) -> None:
         ({"TOCSIN_OPERATOR_TOKEN": "k9"}, "TOCSIN_OPERATOR_TOKEN"),
         ({"TOCSIN_MASTER_KEY_FILE": "/nowhere/key"}, "TOCSIN_MASTER_KEY_FILE"),
         ({"TOCSIN_LOG_LEVEL": "loud"}, "TOCSIN_LOG_LEVEL"),
+        ({"TOCSIN_SMTP_URL": "smtp://tocsin:k9@"}, "TOCSIN_SMTP_URL"),
+        ({"TOCSIN_SMTP_URL": "http://tocsin:k9@mail.example"}, "TOCSIN_SMTP_URL"),
+        ({"TOCSIN_SMTP_FROM": "nobody"}, "TOCSIN_SMTP_FROM"),
     ],
 )
 def test_wrong_setting_is_named(cli: Cli, env: dict[str, str], named: str) -> None:

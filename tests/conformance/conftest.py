@@ -6,6 +6,7 @@ from itertools import count
 import pytest
 from tests.conformance.tenant import Tenant
 from tests.hostile.world import SETTINGS, World
+from tests.web.people import weak
 
 from tocsin.app import App
 from tocsin.config import load
@@ -16,7 +17,8 @@ _numbers = count()
 @pytest.fixture(scope="session")
 async def service(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
     folder = tmp_path_factory.mktemp("conformance")
-    async with App(load(SETTINGS | {"data_dir": folder, "requests_per_minute": 6000})) as app:
+    settings = load(SETTINGS | {"data_dir": folder, "requests_per_minute": 6000})
+    async with App(settings, passwords=weak()) as app:
         found = World(app)
         yield found
         found.close()

@@ -6,6 +6,9 @@ from typing import Any
 from tests.hostile.world import API, World
 from tests.hostile.world import Tenant as Names
 from tests.web.fakes import Answer
+from tests.web.people import sign_in
+
+from tocsin.domain.model import Role
 
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 ID = re.compile(r"[0-9a-f]{24}")
@@ -46,6 +49,11 @@ class Tenant:
         answer = await self.call("POST", path, body, token=token)
         assert answer.status == status, answer
         return answer.json()
+
+    async def session(self) -> str:
+        """The cookie of a new admin who has selected the tenant's project."""
+        project = self.names["project"]
+        return await sign_in(self.world.app, self.names["org"], Role.ADMIN, project=project)
 
     async def channel(self, **fields: Any) -> Any:
         """A new webhook channel that sends nothing."""

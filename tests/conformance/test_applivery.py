@@ -197,7 +197,7 @@ async def test_the_credential_in_any_case(tenant: Tenant) -> None:
         ({"Authorization": token}, 4004),
         ({"Authorization": "Bearer"}, 4004),
         ({"X-API-Key": token}, 4002),
-        ({"Cookie": f"better-auth.session_token={token}"}, 4002),
+        ({"Cookie": f"better-auth.session_token={token}"}, 4004),
     ):
         answer = await tenant.world.client("GET", tenant.a, headers=headers)
         assert (answer.status, answer.json()["error"]["code"]) == (401, code), headers

@@ -133,7 +133,7 @@ async def test_organization_channels_do_not_exist_here(tenant: Tenant) -> None:
 
 async def test_credentials(tenant: Tenant) -> None:
     key, call = tenant.tokens["bound"], tenant.world.client
-    cookie = {"Cookie": f"a=b; better-auth.session_token={key}"}
+    cookie = {"Cookie": f"a=b; better-auth.session_token={await tenant.session()}"}
     for headers, status in (
         ({"X-API-Key": key}, 200),
         ({"Authorization": f"bearer {key}"}, 200),

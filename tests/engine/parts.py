@@ -168,7 +168,14 @@ class Parts:
             "updated_at": 1,
             **fields,
         }
-        lane = {"channel_id": channel_id, "organization_id": organization, "version": 1}
+        ordered, narrow = bool(row["ordered"]), ("rate_limit", "max_in_flight")
+        lane = {
+            "channel_id": channel_id,
+            "organization_id": organization,
+            "version": 1,
+            "ordered": ordered,
+            "exclusive": ordered or any(row.get(name) is not None for name in narrow),
+        }
 
         def work(connection: sa.Connection) -> None:
             connection.execute(sa.insert(channels).values(row))
@@ -190,10 +197,11 @@ async def running(
     *,
     store_type: type[SqliteStore] = SqliteStore,
     connect: Callable[[Path], sqlite3.Connection] = connect_plainly,
+    clock: Clock | None = None,
     **options: Any,
 ) -> AsyncIterator[Parts]:
     """An engine that sends, on the store in a folder; an organization is made in a new one."""
-    clock = Clock()
+    clock = clock or Clock()
     new = not (folder / "tocsin.db").exists()
     path = folder / "tocsin.db"
     with SendJournal(folder / "sending.journal", 2_000) as journal:
@@ -202,6 +210,7 @@ async def running(
             wall_ms=clock.wall_ms,
             storage_ms=clock.storage_ms,
             began=journal.began,
+            started=clock.start_above,
             connect=connect,
         ) as store:
             journal.start()

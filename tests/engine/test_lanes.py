@@ -3,14 +3,14 @@
 import itertools
 
 from tocsin.domain.model import ChannelId, DeliveryId, Event, EventId, OrganizationId, Origin
-from tocsin.engine.lanes import (
+from tocsin.engine.holdings import (
     CLAIM_MIN,
     HELD_BYTES_MAX,
     HELD_MAX,
     LANE_HELD_MAX,
     SHARE_MIN,
-    Lanes,
 )
+from tocsin.engine.lanes import Lanes
 from tocsin.storage.base import Held
 
 _numbers = itertools.count(1)
@@ -104,7 +104,7 @@ def test_room_is_given_back_to_the_last() -> None:
     found.offer(items, reserved=False)
     assert found.drop_all() == items
     for item in items:
-        found.left(item.channel_id, len(item.event.data))
+        found.gave_back(item.channel_id, len(item.event.data))
     assert (found.held, found.bytes, found.over()) == (0, 0, [])
     found.prune()
     assert found.lane(ChannelId("a")) is None

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from tests.hostile.world import SETTINGS, World
+from tests.web.people import weak
 
 from tocsin.app import App
 from tocsin.config import load
@@ -19,7 +20,7 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 @pytest.fixture(scope="session")
 async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
     folder = tmp_path_factory.mktemp("hostile")
-    async with App(load(SETTINGS | {"data_dir": folder})) as app:
+    async with App(load(SETTINGS | {"data_dir": folder}), passwords=weak()) as app:
         found = World(app)
         yield found
         found.close()

@@ -1,8 +1,9 @@
-"""Every call of the Applivery and hookstream dialects, field by field, by their contracts."""
+"""Every call of the Applivery dialect, field by field, by its contract; hookstream's besides."""
 
+from tests.hostile import hookstream_rows
 from tests.hostile.registry import Row
 from tests.hostile.rules import (
-    ASTRAL,
+    ANYTHING,
     REQUIRED,
     Cases,
     absent,
@@ -13,7 +14,6 @@ from tests.hostile.rules import (
     null,
     number,
     optional,
-    patterns,
     text,
     types,
     url,
@@ -22,8 +22,6 @@ from tests.hostile.world import HOOK
 
 A = "/v1/organizations/{org}/apps/{project}/notifications"
 O = "/v1/organizations/{org}/notifications"  # noqa: E741 - the contract's name
-H = "/v1/notification-channels"
-MASK = "\u2022\u2022\u2022\u2022"
 
 _SMALL = ("buildCreated", "buildProcessed", "feedbackCreated", "certificateWillExpire")
 _LARGE = (
@@ -33,7 +31,6 @@ _LARGE = (
     *(f"{os}DeviceCreated" for os in ("emm", "adm", "win", "aos")),
     *(f"{os}DeviceChangedMdmUser" for os in ("emm", "adm", "win", "aos")),
 )
-ANYTHING = good(text="x", number=1, object={}, array=[None], null=None)
 
 
 def _flag() -> Cases:
@@ -146,107 +143,9 @@ _LISTING: dict[str, Cases] = {
     "unknown": listed(("x", "%F0%9F%98%80"), ok=True),
 }  # fmt: skip
 
-_ENVIRONMENT = types("string") + good(
-    id="{project}", prefixed="env_{project}", capitals="{PROJECT}", slug="one"
-)
-_ENVIRONMENT += bad(unknown="nowhere", missing="{none}", other_prefix="env-{project}", nul="a\0")
-
-_CONFIG = types("object") + REQUIRED
-_CHANNEL: dict[str, Cases] = {
-    "name": text(1, 128) + REQUIRED,
-    "channel_type": types("string") + REQUIRED
-    + bad(unknown="pager", empty="", capitals="Webhook", line_end="webhook\n"),
-    "config": _CONFIG + bad(empty={}),
-    "event_types": patterns() + optional(),
-    "enabled": ANYTHING,
-    "id": ANYTHING,
-    "env_name": ANYTHING,
-}  # fmt: skip
-
-
-def _hookstream() -> tuple[Row, ...]:
-    webhook = {"name": "n", "channel_type": "webhook", "config": {"url": HOOK}}
-    make = {"dialect": "hookstream", "method": "POST", "path": H, "success": 201, "token": "bound"}
-    return (
-        Row(
-            **make,  # type: ignore[arg-type]
-            body=webhook,
-            text_field="name",
-            fields=_CHANNEL
-            | {
-                "config.url": url(2048) + REQUIRED,
-                "config.secret": text(1, 1024) + optional() + bad(mask=MASK, masked=f"a{MASK}"),
-                "config.webhook_url": bad(text=HOOK, null=None),
-                "config.send_token": bad(true=True),
-                "config.signing_secret": bad(text="x"),
-                "config.unknown": bad(text="x", null=None),
-                "env_id": types("string") + optional() + good(own="{project}", slug="one")
-                + bad(other="{second}", other_slug="two", missing="{none}"),
-                "org_id": types("string") + optional() + good(ignored="{none}", text="x"),
-            },
-        ),
-        Row(
-            **make,  # type: ignore[arg-type]
-            note="slack",
-            body={"name": "n", "channel_type": "slack", "config": {"webhook_url": HOOK}},
-            text_field="name",
-            fields={
-                "config.webhook_url": url(2048) + null(ok=False),
-                "config.url": bad(both=HOOK),
-                "config.team": bad(text="x"),
-                "config.secret": bad(text="x"),
-            },
-        ),
-        Row(
-            **make | {"token": "admin"},  # type: ignore[arg-type]
-            note="organization-wide",
-            body=webhook | {"env_id": "{project}"},
-            text_field="name",
-            fields={"env_id": _ENVIRONMENT + REQUIRED + bad(empty="")},
-        ),
-        Row(
-            **make | {"token": "operator"},  # type: ignore[arg-type]
-            note="operator",
-            body=webhook | {"env_id": "{project}", "org_id": "{org}"},
-            text_field="name",
-            fields={
-                "org_id": types("string") + REQUIRED
-                + good(prefixed="org_{org}", capitals="{ORG}", slug="{slug}")
-                + bad(missing="{none}", unknown="nowhere", astral=ASTRAL, nul="a\0", empty=""),
-            },
-        ),
-        Row(
-            dialect="hookstream",
-            method="GET",
-            path=H,
-            success=200,
-            query={
-                "limit": number(1, 100),
-                "cursor": listed(("",), ok=True)
-                + listed(("x", "A" * 16, "A" * 48, "%00"), ok=False),
-                "env_id": listed(("{project}", "env_{project}", "one", ""), ok=True)
-                + listed(("{none}", "nowhere", "%00"), ok=False),
-                "org_id": listed(("{none}", "x"), ok=True),
-            },
-        ),
-        Row(
-            dialect="hookstream",
-            method="GET",
-            path=H,
-            note="operator",
-            token="operator",
-            success=200,
-            query={
-                "org_id": listed(("{org}", "org_{org}", "{slug}"), ok=True)
-                + absent(ok=False) + listed(("", "{none}", "%00", "%F0%9F%98%80"), ok=False),
-            },
-        ),
-        Row(dialect="hookstream", method="GET", path=H + "/{channel}", success=200),
-    )  # fmt: skip
-
 
 def _rows() -> tuple[Row, ...]:
-    return (*_applivery(A, whole=False), *_applivery(O, whole=True), *_hookstream())
+    return (*_applivery(A, whole=False), *_applivery(O, whole=True))
 
 
-ROWS: tuple[Row, ...] = _rows()
+ROWS: tuple[Row, ...] = (*_rows(), *hookstream_rows.ROWS)

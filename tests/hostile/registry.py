@@ -15,7 +15,7 @@ class Row(Struct, frozen=True, kw_only=True):
 
     `path` and the strings of `body` may name what a `Tenant` has, in braces. `text_field` is a
     field whose value may be any string without making the body something else. `reset` is the
-    body that puts fields which merge back to where they were.
+    body that puts fields which merge back to where they were. An `open` call needs no credential.
     """
 
     dialect: Dialect
@@ -28,6 +28,7 @@ class Row(Struct, frozen=True, kw_only=True):
     text_field: str = ""
     token: str = "admin"
     reset: dict[str, Any] = {}
+    open: bool = False
     note: str = ""
 
     @property

@@ -77,6 +77,7 @@ def optional(*, null_ok: bool = True) -> Cases:
 
 
 REQUIRED = absent(ok=False) + null(ok=False)
+ANYTHING = good(text="x", number=1, object={}, array=[None], null=None)
 
 
 def text(least: int, most: int, *, controls: bool = False) -> Cases:

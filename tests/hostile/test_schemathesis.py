@@ -53,6 +53,7 @@ def ids_of(tenant: Tenant) -> dict[str, str]:
         "deliveries": tenant.deliveries(event)[0]["id"],
         "notifications": whole,
         "notification-channels": channel,
+        "environments": project,
     }
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 from litestar.routes import HTTPRoute
-from tests.hostile import dialect_rows, native_rows
+from tests.hostile import dialect_rows, native_rows, people_rows
 from tests.hostile.refusals import VALIDATION, names, refusal
 from tests.hostile.registry import Row, filled
 from tests.hostile.rules import ABSENT, Case
@@ -13,7 +13,7 @@ from tests.web.fakes import Answer, application, services
 
 pytestmark = pytest.mark.anyio
 
-ROWS = (*native_rows.ROWS, *dialect_rows.ROWS)
+ROWS = (*native_rows.ROWS, *people_rows.ROWS, *dialect_rows.ROWS)
 FIELDS = [
     pytest.param(row, field, id=f"{row.name} {field}") for row in ROWS for field in row.fields
 ]
@@ -67,22 +67,34 @@ async def test_a_field_of_a_body(world: World, row: Row, field: str) -> None:
 @pytest.mark.parametrize(("row", "name"), QUERIES)
 async def test_a_field_of_a_query(world: World, row: Row, name: str) -> None:
     tenant = await world.tenant(row.name)
-    path = filled(row.path, tenant)
+    path, body = filled(row.path.partition("?")[0], tenant), filled(row.body, tenant)
     wrong: list[tuple[str, str]] = []
     for case in row.query[name]:
         before = world.stored()
         query = "" if case.value is ABSENT else f"?{name}={filled(case.value, tenant)}"
-        answer = await world.ask(row.method, path + query, token=tenant.tokens[row.token])
+        asked = path + query
+        answer = await world.ask(row.method, asked, body or b"", token=tenant.tokens[row.token])
         if found := await trouble(world, row, case, name, answer):
             wrong.append((case.name, found))
-        if tables := changed(before, world.stored()):
+        makes = case.ok and row.body is not None
+        if not makes and (tables := changed(before, world.stored())):
             wrong.append((case.name, f"stored in {tables}"))
     told(wrong)
 
 
 def _template(path: str) -> str:
     path = path.partition("?")[0].replace("{app}", "{project}")
-    for name in ("key", "channel", "event", "delivery", "none", "whole"):
+    for name in (
+        "member",
+        "user",
+        "key",
+        "channel",
+        "event",
+        "delivery",
+        "none",
+        "whole",
+        "environment",
+    ):
         path = path.replace(f"{{{name}}}", "{id}")
     return path
 

@@ -41,6 +41,8 @@ class Peer:
 
     def reset(self) -> None:
         sock = self.writer.get_extra_info("socket")
+        if sock is None:
+            return  # the client was first
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.writer.transport.abort()
 
@@ -66,7 +68,9 @@ class Target:
 
 
 @asynccontextmanager
-async def target(script: Script, tls: ssl.SSLContext | None = None) -> AsyncIterator[Target]:
+async def target(
+    script: Script, tls: ssl.SSLContext | None = None, *, port: int = 0
+) -> AsyncIterator[Target]:
     """A listening target that runs `script` for each connection."""
     tasks: set[asyncio.Task[None]] = set()
     seen = Target(0, "https" if tls else "http")
@@ -95,7 +99,7 @@ async def target(script: Script, tls: ssl.SSLContext | None = None) -> AsyncIter
             with suppress(ConnectionError, ssl.SSLError):
                 await writer.wait_closed()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls)
+    server = await asyncio.start_server(serve, "127.0.0.1", port, ssl=tls)
     seen.port = server.sockets[0].getsockname()[1]
     try:
         yield seen
@@ -108,8 +112,8 @@ async def target(script: Script, tls: ssl.SSLContext | None = None) -> AsyncIter
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Let the loop run until the condition holds; fails after 5 s."""
-    async with asyncio.timeout(5):
+    """Let the loop run until the condition holds; fails after 30 s."""
+    async with asyncio.timeout(30):
         while not condition():  # noqa: ASYNC110 - some conditions have nobody to set an event
             await asyncio.sleep(0.001)
 

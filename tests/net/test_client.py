@@ -28,11 +28,11 @@ def post(url: str, body: bytes = b"{}") -> Request:
     return Request(url=url, headers=(("content-type", "application/json"),), body=body)
 
 
-async def send(client: Client, url: str, organization: str = "acme", seconds: float = 5) -> Reply:
+async def send(client: Client, url: str, organization: str = "acme", seconds: float = 20) -> Reply:
     return await client.send(post(url), organization=organization, timeout_seconds=seconds)
 
 
-async def failure(client: Client, url: str, seconds: float = 5) -> SendFailed:
+async def failure(client: Client, url: str, seconds: float = 20) -> SendFailed:
     with pytest.raises(SendFailed) as failed:
         await send(client, url, seconds=seconds)
     for secret in ("127.0.0.1", "/hook", "token"):

@@ -3,14 +3,17 @@
 import asyncio
 
 import pytest
+from cryptography import x509
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.net.authority import Authority
+from tests.net.conftest import LOOPBACK
 from tests.net.hostile import OK, Peer, always, once, target
 from tests.net.test_client import failure, post, send
 
 from tocsin.domain.exchange import BODY_KEPT_BYTES_MAX
 from tocsin.domain.outcome import Reason
-from tocsin.net import Client
+from tocsin.net import Client, Resolver
 
 pytestmark = pytest.mark.anyio
 
@@ -84,7 +87,7 @@ async def test_a_bad_end_is_a_note_and_closes(
     client: Client, reply: bytes, then: str, note: str | None
 ) -> None:
     async with target(once(reply, then)) as t:
-        got = await send(client, t.url(), seconds=0.1 if note == "stalled" else 5)
+        got = await send(client, t.url(), seconds=1 if note == "stalled" else 20)
         assert (got.status, got.body, got.note) == (200, b"abc", note)
         assert client.pool.idle_count == 0
 
@@ -198,6 +201,32 @@ async def test_an_answer_before_the_request_was_read(client: Client) -> None:
         assert got.status == 413
         assert client.pool.idle_count == 0
         hold.set()
+
+
+@pytest.mark.parametrize("size", [100_000, 1_000_000, 8_000_000])
+@pytest.mark.parametrize("then", ["close", "reset"])
+@pytest.mark.parametrize("secure", [False, True])
+async def test_a_refusal_that_closes_before_the_request_was_read(
+    authority: Authority, resolver: Resolver, size: int, then: str, secure: bool
+) -> None:
+    """What is unread makes a reset of the close; the reply came first and decides."""
+
+    async def script(peer: Peer) -> None:
+        await peer.reader.readuntil(b"\r\n\r\n")
+        await peer.say(b"HTTP/1.1 413 Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n")
+        if then == "reset" and not secure:
+            peer.reset()
+
+    tls = authority.server(x509.DNSName("localhost")) if secure else None
+    async with (
+        target(script, tls) as t,
+        Client(resolver, LOOPBACK, make_context=authority.client) as client,
+    ):
+        for _ in range(5):
+            request = post(t.url("localhost"), b"a" * size)
+            got = await client.send(request, organization="acme", timeout_seconds=30)
+            assert got.status == 413
+            assert client.pool.idle_count == 0
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)

@@ -1,5 +1,7 @@
 """The one parser of target URLs."""
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -160,5 +162,5 @@ def test_what_ends_in_a_number_is_dotted_decimal_or_nothing(host: str) -> None:
     except TargetInvalid:
         return
     last = target.host.rpartition(".")[2]
-    if last.isdigit() or last.startswith("0x"):
+    if re.fullmatch(r"[0-9]+|0x[0-9a-f]*", last):
         assert target.addresses == (host,)

@@ -2,91 +2,22 @@
 
 import ipaddress
 import ssl
-from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+from tests.net.authority import Authority
 from tests.net.conftest import LOOPBACK
 from tests.net.hostile import Peer, Script, always, once, target
 from tests.net.test_client import failure, post, send
 
 from tocsin.domain.outcome import Reason
-from tocsin.net import Client, Resolver, default_ssl_context
+from tocsin.net import Client, Resolver
 
 pytestmark = pytest.mark.anyio
 
 
-class Authority:
-    """A certificate authority for one test run."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.key = ec.generate_private_key(ec.SECP256R1())
-        self.name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Test authority")])
-        self.certificate = self._sign(self.name, self.key.public_key(), [], 10, authority=True)
-        self.pem = self.certificate.public_bytes(serialization.Encoding.PEM)
-
-    def server(self, *names: x509.GeneralName, days: int = 10) -> ssl.SSLContext:
-        """A server context with a certificate for these names; negative days have passed."""
-        key = ec.generate_private_key(ec.SECP256R1())
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Target")])
-        certificate = self._sign(subject, key.public_key(), names, days)
-        path = self.folder / f"{certificate.serial_number}.pem"
-        path.write_bytes(
-            certificate.public_bytes(serialization.Encoding.PEM)
-            + key.private_bytes(
-                serialization.Encoding.PEM,
-                serialization.PrivateFormat.PKCS8,
-                serialization.NoEncryption(),
-            )
-        )
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(path)
-        return context
-
-    def client(self) -> ssl.SSLContext:
-        """The product's own context, trusting this authority too."""
-        context = default_ssl_context()
-        context.load_verify_locations(cadata=self.pem.decode())
-        return context
-
-    def _sign(
-        self,
-        subject: x509.Name,
-        key: ec.EllipticCurvePublicKey,
-        names: Sequence[x509.GeneralName],
-        days: int,
-        *,
-        authority: bool = False,
-    ) -> x509.Certificate:
-        end = datetime.now(UTC) + timedelta(days=days)
-        builder = (
-            x509.CertificateBuilder()
-            .subject_name(subject)
-            .issuer_name(self.name)
-            .public_key(key)
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(end - timedelta(days=20))
-            .not_valid_after(end)
-            .add_extension(x509.BasicConstraints(authority, None), critical=True)
-        )
-        if names:
-            builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
-        return builder.sign(self.key, hashes.SHA256())
-
-
 LOCALHOST = x509.DNSName("localhost")
 LOOPBACK_IP = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
-
-
-@pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    return Authority(tmp_path_factory.mktemp("authority"))
 
 
 async def test_a_good_certificate_for_name_and_address(
@@ -95,7 +26,7 @@ async def test_a_good_certificate_for_name_and_address(
     server = authority.server(LOCALHOST, LOOPBACK_IP)
     async with (
         target(always(), server) as t,
-        Client(resolver, LOOPBACK, ssl_context=authority.client()) as client,
+        Client(resolver, LOOPBACK, make_context=authority.client) as client,
     ):
         for host in ("localhost", "127.0.0.1"):
             for _ in range(2):
@@ -122,7 +53,7 @@ async def test_a_bad_certificate(
 ) -> None:
     async with (
         target(always(), authority.server(*names, days=days)) as t,
-        Client(resolver, LOOPBACK, ssl_context=authority.client()) as client,
+        Client(resolver, LOOPBACK, make_context=authority.client) as client,
     ):
         failed = await failure(client, t.url(host))
         assert (failed.reason, failed.detail) == (Reason.TLS_FAILED, detail)
@@ -144,7 +75,7 @@ async def test_old_tls_is_refused(authority: Authority, resolver: Resolver) -> N
     server.set_ciphers("ALL:@SECLEVEL=0")
     async with (
         target(always(), server) as t,
-        Client(resolver, LOOPBACK, ssl_context=authority.client()) as client,
+        Client(resolver, LOOPBACK, make_context=authority.client) as client,
     ):
         # A server that finds no common version may close without saying so.
         failed = await failure(client, t.url("localhost"))
@@ -196,7 +127,7 @@ async def test_ends_of_a_reply_under_tls(
 ) -> None:
     async with (
         target(once(reply, then), authority.server(LOCALHOST)) as t,
-        Client(resolver, LOOPBACK, ssl_context=authority.client()) as client,
+        Client(resolver, LOOPBACK, make_context=authority.client) as client,
     ):
         got = await send(client, t.url("localhost"))
         assert (got.status, got.body, got.note) == (200, b"abc", note)
@@ -207,7 +138,7 @@ async def test_a_large_body_under_tls(authority: Authority, resolver: Resolver) 
     body = bytes(range(256)) * 4096
     async with (
         target(always(), authority.server(LOCALHOST)) as t,
-        Client(resolver, LOOPBACK, ssl_context=authority.client()) as client,
+        Client(resolver, LOOPBACK, make_context=authority.client) as client,
     ):
         await client.send(post(t.url("localhost"), body), organization="acme", timeout_seconds=5)
         assert t.requests[0].endswith(body)

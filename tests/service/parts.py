@@ -10,6 +10,7 @@ from tests.storage.stores import now_ms, open_store
 
 from tocsin.channels import channel_types
 from tocsin.clock import Clock
+from tocsin.crypto.passwords import Passwords
 from tocsin.crypto.sealing import Sealer, new_master_key
 from tocsin.domain.ids import IdMaker
 from tocsin.domain.model import (
@@ -28,10 +29,15 @@ from tocsin.service.changes import Changes
 from tocsin.service.channels import ChannelDraft, Channels
 from tocsin.service.credentials import Credentials
 from tocsin.service.directory import Directory
+from tocsin.service.guesses import Guesses
 from tocsin.service.jobs import JobRunner
 from tocsin.service.keys import Keys
+from tocsin.service.links import Links
 from tocsin.service.log import Log
+from tocsin.service.members import Members
+from tocsin.service.people import People
 from tocsin.service.routing import Routing
+from tocsin.service.sessions import Sessions
 from tocsin.service.sight import Sight
 from tocsin.service.testing import Tester
 from tocsin.service.vault import Vault
@@ -154,6 +160,25 @@ class Parts:
             changes=self.changes, directory=self.directory, dispatch=self.hands, plane=store
         )
         self.routing.on_invalidate += [self.directory.forget, self.credentials.forget]
+        self._people()
+
+    def _people(self) -> None:
+        passwords = Passwords(time_cost=1, memory_kib=8)
+        self.sessions = Sessions(changes=self.changes)
+        self.routing.on_invalidate.append(self.sessions.forget)
+        guesses = Guesses(changes=self.changes)
+        self.links = Links(
+            changes=self.changes, sessions=self.sessions, passwords=passwords, guesses=guesses
+        )
+        self.members = Members(changes=self.changes, links=self.links)
+        self.people = People(
+            changes=self.changes,
+            directory=self.directory,
+            sessions=self.sessions,
+            links=self.links,
+            passwords=passwords,
+            guesses=guesses,
+        )
 
     async def _vet(self, url: str, organization_id: OrganizationId) -> None:
         self.vetted.append(url)

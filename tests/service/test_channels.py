@@ -24,7 +24,7 @@ from tocsin.domain.model import (
     Status,
 )
 from tocsin.domain.text import MASK
-from tocsin.service.channels import ChannelPatch
+from tocsin.service.channels import PROJECTS, ChannelPatch
 from tocsin.service.sight import Page, Sight
 from tocsin.storage.control import organizations
 from tocsin.storage.tables import channels as channels_table
@@ -327,6 +327,38 @@ async def test_headers_are_forgotten_when_the_origin_changes(parts: Parts) -> No
     assert parts.channels.masked(moved)[1] == {}
 
 
+async def test_there_is_one_authorization_whoever_comes_first(parts: Parts) -> None:
+    sight = await parts.organization()
+    auth = {"type": "bearer", "token": "t0ken"}
+    header = {"Authorization": "Bearer x"}
+    by_header = await parts.channel(sight, headers=header)
+    by_setting = await parts.channel(sight, settings={"url": URL, "auth": auth})
+    for state, patch in (
+        (by_header, ChannelPatch(settings={"auth": auth})),
+        (by_setting, ChannelPatch(headers=header)),
+    ):
+        with pytest.raises(Invalid) as caught:
+            await parts.channels.update(OPERATOR, sight, state.channel.id, patch)
+        assert caught.value.problems[0].field == "headers.Authorization"
+    swapped = await parts.channels.update(
+        OPERATOR,
+        sight,
+        by_header.channel.id,
+        ChannelPatch(settings={"auth": auth}, headers={"authorization": None}),
+    )
+    assert parts.channels.masked(swapped) == (
+        {"url": URL, "send_token": False, "signing_secret": None, "auth": auth | {"token": MASK}},
+        {},
+    )
+    moved = await parts.channels.update(
+        OPERATOR,
+        sight,
+        by_header.channel.id,
+        ChannelPatch(settings={"url": "https://elsewhere.example/"}),
+    )
+    assert "auth" not in parts.vault.open(moved.channel).settings
+
+
 async def test_nothing_secret_is_stored_in_clear(parts: Parts) -> None:
     sight = await parts.organization()
     state, secret = await parts.channels.create(
@@ -409,6 +441,8 @@ async def test_levels_and_lists(parts: Parts) -> None:
     assert await ids(OPERATOR, sight) == [second.id, first.id, wide.id]
     assert await ids(OPERATOR, sight, level=None) == [wide.id]
     assert await ids(OPERATOR, sight, level=web.id) == [second.id]
+    assert await ids(OPERATOR, sight, level=PROJECTS) == [second.id, first.id]
+    assert await ids(bound, narrow, level=PROJECTS) == [first.id]
     assert await ids(OPERATOR, sight, types=("slack",)) == []
     assert await ids(bound, narrow) == [first.id]
     assert await ids(bound, narrow, level=None) == []
@@ -417,12 +451,18 @@ async def test_levels_and_lists(parts: Parts) -> None:
             await parts.channels.get(bound, narrow, hidden)
         with pytest.raises(NotFound):
             await parts.channels.delete(bound, narrow, hidden)
+    assert await parts.channels.sight_of(bound, first.id) == narrow
+    assert await parts.channels.sight_of(OPERATOR, first.id.upper()) == sight
+    for unknown in ("0" * 24, "x"):
         with pytest.raises(NotFound):
-            await parts.channels.find(bound, hidden)
-    assert (await parts.channels.find(bound, first.id))[0] == narrow
-    assert (await parts.channels.find(OPERATOR, first.id))[0] == sight
+            await parts.channels.sight_of(OPERATOR, unknown)
+    for level, found in ((PROJECTS, first), (None, wide), (web.id, second)):
+        assert (await parts.channels.get(OPERATOR, sight, found.id, level=level)).channel == found
+    for other in (wide, second):
+        with pytest.raises(NotFound):
+            await parts.channels.test(bound, narrow, other.id, level=PROJECTS)
     with pytest.raises(NotFound):
-        await parts.channels.find(OPERATOR, "0" * 24)
+        await parts.channels.get(OPERATOR, sight, wide.id, level=PROJECTS)
     with pytest.raises(NotFound):
         await parts.channels.get(OPERATOR, sight, first.id, level=None)
     own = (await parts.channels.create(bound, narrow, draft()))[0].channel

@@ -99,6 +99,20 @@ async def test_nobody_sees_another_organization_or_project(parts: Parts) -> None
         await parts.directory.project(bound, narrow, theirs.id)
 
 
+async def test_a_project_is_found_by_its_id_alone(parts: Parts) -> None:
+    sight = await parts.organization("Acme")
+    await parts.organization("Other")
+    project = await parts.project(sight)
+    bound = caller(sight, project_id=project.id)
+    assert await parts.directory.project_sight(OPERATOR, project.id.upper()) == sight
+    narrow = Sight(sight.organization_id, project.id)
+    assert await parts.directory.project_sight(bound, project.id) == narrow
+    await parts.directory.delete_project(OPERATOR, sight, project.id)
+    for unknown in (project.id, "0" * 24, "app"):
+        with pytest.raises(NotFound):
+            await parts.directory.project_sight(OPERATOR, unknown)
+
+
 async def test_the_operator_need_not_name_the_only_organization(parts: Parts) -> None:
     sight = await parts.organization("Acme")
     assert await parts.directory.sight(OPERATOR, None) == sight
@@ -158,7 +172,8 @@ async def test_a_deleted_project_takes_its_channels_and_keys_along(parts: Parts)
     project = await parts.project(sight)
     kept = await parts.channel(sight)
     lost = await parts.channel(sight, project="app")
-    _, token = await parts.keys.create(OPERATOR, sight, name="k", project="app")
+    key, token = await parts.keys.create(OPERATOR, sight, name="k", project="app")
+    wide, _ = await parts.keys.create(OPERATOR, sight, name="wide")
     await parts.credentials.authenticate(token, dialect="native", address=None)
     await parts.directory.delete_project(OPERATOR, sight, project.id)
     with pytest.raises(InvalidToken):
@@ -170,6 +185,12 @@ async def test_a_deleted_project_takes_its_channels_and_keys_along(parts: Parts)
         await parts.directory.project(OPERATOR, sight, project.id)
     routes = await parts.routing.load(sight.organization_id)
     assert list(routes.by_id) == [kept.channel.id]
+    assert routes.keys == {wide.id}
+    listed = (await parts.keys.list(OPERATOR, sight, Page(), revoked=True)).items
+    assert [(one.id, one.revoked_at is None) for one in listed] == [
+        (wide.id, True),
+        (key.id, False),
+    ]
     again = await parts.project(sight)
     assert again.slug == "app"
 

@@ -72,6 +72,41 @@ async def test_a_caller_who_hangs_up_leaves_no_revoked_key_behind(parts: Parts) 
         await whose(parts, token)
 
 
+async def test_revoked_keys_are_listed_where_they_are_asked_for(parts: Parts) -> None:
+    sight = await parts.organization()
+    first, _ = await parts.keys.create(OPERATOR, sight, name="first")
+    second, _ = await parts.keys.create(OPERATOR, sight, name="second")
+    await parts.keys.delete(OPERATOR, sight, first.id)
+    assert (await parts.keys.list(OPERATOR, sight, Page())).items == [second]
+    listed = (await parts.keys.list(OPERATOR, sight, Page(), revoked=True)).items
+    assert [key.id for key in listed] == [second.id, first.id]
+    assert [key.revoked_at is None for key in listed] == [True, False]
+
+
+async def test_a_key_is_found_by_its_id_alone(parts: Parts) -> None:
+    sight = await parts.organization()
+    key, _ = await parts.keys.create(OPERATOR, sight, name="ci")
+    elsewhere = caller(await parts.organization("Other"))
+    assert await parts.keys.sight_of(OPERATOR, key.id.upper()) == sight
+    assert (await parts.keys.sight_of(elsewhere, key.id)).organization_id != sight.organization_id
+    await parts.keys.delete(OPERATOR, sight, key.id)
+    for unknown in (key.id, "0" * 24, "x"):
+        with pytest.raises(NotFound):
+            await parts.keys.sight_of(OPERATOR, unknown)
+
+
+async def test_a_call_let_in_before_its_key_was_revoked_changes_nothing(parts: Parts) -> None:
+    sight = await parts.organization()
+    key, token = await parts.keys.create(OPERATOR, sight, name="ci", role=Role.ADMIN)
+    who = await whose(parts, token)
+    await parts.directory.create_project(who, sight, name="before")
+    await parts.keys.delete(OPERATOR, sight, key.id)
+    with pytest.raises(InvalidToken):
+        await parts.directory.create_project(who, sight, name="after")
+    listed = (await parts.directory.list_projects(OPERATOR, sight, Page())).items
+    assert [project.name for project in listed] == ["before"]
+
+
 async def test_the_token_itself_is_not_stored(parts: Parts) -> None:
     sight = await parts.organization()
     _, token = await parts.keys.create(OPERATOR, sight, name="ci")

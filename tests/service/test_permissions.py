@@ -62,6 +62,18 @@ CALLS: dict[str, Call] = {
     "delivery.list": lambda s: s.parts.log.deliveries(s.who, s.sight, Page()),
     "delivery.get": lambda s: s.parts.log.delivery(s.who, s.sight, s.delivery_id),
     "delivery.retry": lambda s: s.parts.log.retry(s.who, s.sight, s.delivery_id),
+    "member.create": lambda s: s.parts.members.invite(
+        s.who, s.sight, email="x@y.example", role=Role.VIEWER
+    ),
+    "member.list": lambda s: s.parts.members.list(s.who, s.sight, Page()),
+    "member.update": lambda s: s.parts.members.change(
+        s.who, s.sight, s.member_id, role=Role.VIEWER
+    ),
+    "member.delete": lambda s: s.parts.members.remove(s.who, s.sight, s.member_id),
+    "user.create": lambda s: s.parts.people.create(s.who, email="x@y.example"),
+    "user.list": lambda s: s.parts.people.list(s.who, Page()),
+    "user.reset": lambda s: s.parts.people.reset(s.who, ID),
+    "user.delete": lambda s: s.parts.people.delete(s.who, ID),
     "audit.list": lambda s: s.parts.directory.audit(s.who, s.sight, Page()),
 }
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
+from tests.postgres import server
 
 from tocsin.domain.ids import IdMaker
 from tocsin.domain.model import (
@@ -30,11 +31,14 @@ from tocsin.storage.base import (
     NewEvent,
     Settlement,
 )
+from tocsin.storage.postgres import PostgresStore
 from tocsin.storage.sqlite import SqliteStore
 from tocsin.storage.tables import channels, lanes, organizations
 
-DRIVERS = ("sqlite",)
+DRIVERS = ("sqlite", "postgres")
 ORGANIZATION = OrganizationId("a" * 24)
+
+AnyStore = SqliteStore | PostgresStore
 
 _ids = IdMaker(1)
 _names = itertools.count()
@@ -51,15 +55,51 @@ def new_id() -> str:
 
 
 @asynccontextmanager
-async def open_store(driver: str, folder: Path, **options: Any) -> AsyncIterator[SqliteStore]:
+async def open_store(driver: str, folder: Path, **options: Any) -> AsyncIterator[AnyStore]:
     """A store of a driver on an empty or existing database in a folder."""
-    assert driver in DRIVERS
     clock: dict[str, Callable[[], int]] = {"wall_ms": now_ms, "storage_ms": now_ms}
-    async with SqliteStore(folder / "tocsin.db", **{**clock, **options}) as store:
-        yield store
+    if driver == "sqlite":
+        async with SqliteStore(folder / "tocsin.db", **{**clock, **options}) as store:
+            yield store
+        return
+    assert driver == "postgres"
+    place = _places.get(folder) or _new_place(folder)
+    given = {"before": place.node, **clock, **options}
+    async with PostgresStore(server().dsn(place.database), **given) as opened:
+        place.node = opened.node
+        place.open += 1
+        try:
+            yield opened
+        finally:
+            place.open -= 1
 
 
-async def make_organization(store: SqliteStore, organization_id: str = ORGANIZATION) -> None:
+class _Place:
+    """The database that stands for a folder, and the node that was there before."""
+
+    def __init__(self, database: str) -> None:
+        self.database = database
+        self.node: int | None = None
+        self.open = 0
+
+
+CLOSED_KEPT = 2
+_places: dict[Path, _Place] = {}
+
+
+def _new_place(folder: Path) -> _Place:
+    """Takes over, emptied, the database of a folder that no test comes back to."""
+    closed = [other for other, place in _places.items() if not place.open]
+    if len(closed) > CLOSED_KEPT:
+        database = _places.pop(closed[0]).database
+        server().clean(database)
+    else:
+        database = server().migrated()
+    place = _places[folder] = _Place(database)
+    return place
+
+
+async def make_organization(store: AnyStore, organization_id: str = ORGANIZATION) -> None:
     """An organization at version 1."""
     row = {
         "id": organization_id,
@@ -72,7 +112,7 @@ async def make_organization(store: SqliteStore, organization_id: str = ORGANIZAT
     await store.write(lambda c: c.execute(sa.insert(organizations).values(row)).rowcount)
 
 
-async def make_channel(store: SqliteStore, organization_id: str = ORGANIZATION) -> ChannelId:
+async def make_channel(store: AnyStore, organization_id: str = ORGANIZATION) -> ChannelId:
     """An open channel with its lane, at version 1."""
     channel_id = new_id()
     row = {
@@ -175,15 +215,19 @@ def settlement(held: Held, status: Status = Status.DELIVERED, **fields: Any) -> 
     return made
 
 
-async def claim(store: SqliteStore, at_ms: int | None = None, **limits: Any) -> list[Held]:
+async def claim(store: AnyStore, at_ms: int | None = None, **limits: Any) -> list[Held]:
     """Claim with plenty of room."""
     given = {"room": 1000, "bytes_max": 1 << 24, "lane_room": 1000, "full": [], **limits}
     claims = await store.claim(now_ms=now_ms() if at_ms is None else at_ms, **given)
     return claims.held
 
 
-async def rows(store: SqliteStore, statement: str) -> list[dict[str, Any]]:
+async def rows(store: AnyStore, statement: str) -> list[dict[str, Any]]:
     """What the database says, read beside the writer; a test may read longer than a caller may."""
+    if isinstance(store, PostgresStore):
+        return await store.read(
+            lambda c: [dict(row._mapping) for row in c.execute(sa.text(statement))]
+        )
     return await asyncio.to_thread(_rows, store.path, statement)
 
 
@@ -194,7 +238,7 @@ def _rows(path: Path, statement: str) -> list[dict[str, Any]]:
         return [dict(row) for row in reader.execute(statement)]
 
 
-async def one(store: SqliteStore, statement: str) -> dict[str, Any]:
+async def one(store: AnyStore, statement: str) -> dict[str, Any]:
     """The only row of a statement."""
     found = await rows(store, statement)
     assert len(found) == 1

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from tests.storage.stores import (
     DRIVERS,
     ORGANIZATION,
+    AnyStore,
     born,
     claim,
     make_channel,
@@ -24,7 +25,6 @@ from tests.storage.stores import (
 
 from tocsin.domain.model import Status
 from tocsin.storage.base import Duplicate, Stale, Stored
-from tocsin.storage.sqlite import SqliteStore
 from tocsin.storage.tables import lanes, organizations
 
 pytestmark = pytest.mark.anyio
@@ -33,13 +33,13 @@ LATER = 10_000_000
 
 
 @pytest.fixture(params=DRIVERS)
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[SqliteStore]:
+async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[AnyStore]:
     async with open_store(request.param, tmp_path) as opened:
         await make_organization(opened)
         yield opened
 
 
-async def test_an_event_is_claimed_at_birth_and_settled(store: SqliteStore) -> None:
+async def test_an_event_is_claimed_at_birth_and_settled(store: AnyStore) -> None:
     channel = await make_channel(store)
     event = new_event(channel)
     (answer,) = await store.add([event])
@@ -64,7 +64,7 @@ async def test_an_event_is_claimed_at_birth_and_settled(store: SqliteStore) -> N
     ],
 )
 async def test_a_lane_that_is_not_open_gives_nothing_at_birth(
-    store: SqliteStore, change: dict[str, object]
+    store: AnyStore, change: dict[str, object]
 ) -> None:
     channel = await make_channel(store)
     await store.write(lambda c: c.execute(sa.update(lanes).values(change)).rowcount)
@@ -73,7 +73,7 @@ async def test_a_lane_that_is_not_open_gives_nothing_at_birth(
     assert (await one(store, "SELECT node FROM deliveries"))["node"] == 0
 
 
-async def test_free_deliveries_are_claimed_oldest_first_and_once(store: SqliteStore) -> None:
+async def test_free_deliveries_are_claimed_oldest_first_and_once(store: AnyStore) -> None:
     channel = await make_channel(store)
     events = [new_event(channel, claim=False) for _ in range(5)]
     await store.add(events)
@@ -85,7 +85,7 @@ async def test_free_deliveries_are_claimed_oldest_first_and_once(store: SqliteSt
     assert (await one(store, "SELECT next_due_ms FROM lanes"))["next_due_ms"] is None
 
 
-async def test_a_claim_gives_the_data_byte_for_byte(store: SqliteStore) -> None:
+async def test_a_claim_gives_the_data_byte_for_byte(store: AnyStore) -> None:
     channel = await make_channel(store)
     texts = [
         '"\\u0000 \\ud83d\\ude00 \U0001f600 \u2028 \x7f \\" \\\\"',
@@ -96,7 +96,7 @@ async def test_a_claim_gives_the_data_byte_for_byte(store: SqliteStore) -> None:
     assert [held.event.data for held in await claim(store)] == [text.encode() for text in texts]
 
 
-async def test_a_claim_says_when_to_come_again(store: SqliteStore) -> None:
+async def test_a_claim_says_when_to_come_again(store: AnyStore) -> None:
     channel = await make_channel(store)
     due_ms = now_ms() + 60_000
     await store.add([new_event(channel, claim=False, due_ms=due_ms)])
@@ -107,7 +107,7 @@ async def test_a_claim_says_when_to_come_again(store: SqliteStore) -> None:
     assert len(await claim(store, due_ms)) == 1
 
 
-async def test_a_retry_comes_back_with_its_next_number(store: SqliteStore) -> None:
+async def test_a_retry_comes_back_with_its_next_number(store: AnyStore) -> None:
     channel = await make_channel(store)
     event = new_event(channel)
     await store.add([event])
@@ -121,7 +121,7 @@ async def test_a_retry_comes_back_with_its_next_number(store: SqliteStore) -> No
     assert [tuple(row.values()) for row in numbers] == [(1, "retry"), (2, "delivered")]
 
 
-async def test_a_settlement_whose_claim_is_gone_is_kept_as_superseded(store: SqliteStore) -> None:
+async def test_a_settlement_whose_claim_is_gone_is_kept_as_superseded(store: AnyStore) -> None:
     channel = await make_channel(store)
     event, other = new_event(channel), new_event(channel)
     await store.add([event, other])
@@ -138,7 +138,7 @@ async def test_a_settlement_whose_claim_is_gone_is_kept_as_superseded(store: Sql
     assert [bool(row["superseded"]) for row in kept] == [True, False]
 
 
-async def test_a_late_success_ends_a_delivery_that_is_not_final(store: SqliteStore) -> None:
+async def test_a_late_success_ends_a_delivery_that_is_not_final(store: AnyStore) -> None:
     channel = await make_channel(store)
     event = new_event(channel)
     await store.add([event])
@@ -149,7 +149,7 @@ async def test_a_late_success_ends_a_delivery_that_is_not_final(store: SqliteSto
     assert await claim(store) == []
 
 
-async def test_settling_twice_is_settling_once(store: SqliteStore) -> None:
+async def test_settling_twice_is_settling_once(store: AnyStore) -> None:
     """After a commit whose outcome was unknown the settler comes again."""
     channel = await make_channel(store)
     event = new_event(channel)
@@ -160,7 +160,7 @@ async def test_settling_twice_is_settling_once(store: SqliteStore) -> None:
     assert (await one(store, "SELECT * FROM deliveries"))["attempt_count"] == 1
 
 
-async def test_an_event_matched_on_old_routes_is_stale(store: SqliteStore) -> None:
+async def test_an_event_matched_on_old_routes_is_stale(store: AnyStore) -> None:
     channel = await make_channel(store)
     await store.write(lambda c: c.execute(sa.update(organizations).values(version=2)).rowcount)
     answers = await store.add([new_event(channel), new_event(channel, version=2)])
@@ -169,7 +169,7 @@ async def test_an_event_matched_on_old_routes_is_stale(store: SqliteStore) -> No
     assert len(await rows(store, "SELECT * FROM events")) == 1
 
 
-async def test_an_idempotency_key_counts_once_even_in_one_batch(store: SqliteStore) -> None:
+async def test_an_idempotency_key_counts_once_even_in_one_batch(store: AnyStore) -> None:
     channel = await make_channel(store)
     keyed: dict[str, Any] = {"idempotency_key": "k", "digest": b"1"}
     first = new_event(channel, **keyed)
@@ -187,7 +187,7 @@ async def test_an_idempotency_key_counts_once_even_in_one_batch(store: SqliteSto
     assert isinstance(expired, Stored)
 
 
-async def test_no_item_fails_another_s_commit(store: SqliteStore) -> None:
+async def test_no_item_fails_another_s_commit(store: AnyStore) -> None:
     channel = await make_channel(store)
     good = [new_event(channel) for _ in range(20)]
     bad = new_event(channel)
@@ -198,7 +198,7 @@ async def test_no_item_fails_another_s_commit(store: SqliteStore) -> None:
     assert len(await rows(store, "SELECT * FROM deliveries")) == 20
 
 
-async def test_an_attempt_that_cannot_be_recorded_is_settled_with_less(store: SqliteStore) -> None:
+async def test_an_attempt_that_cannot_be_recorded_is_settled_with_less(store: AnyStore) -> None:
     channel = await make_channel(store)
     events = [new_event(channel) for _ in range(5)]
     await store.add(events)
@@ -212,7 +212,7 @@ async def test_an_attempt_that_cannot_be_recorded_is_settled_with_less(store: Sq
     assert [row["status"] for row in states] == ["delivered"]
 
 
-async def test_tracking_counts_failures_since_the_last_success(store: SqliteStore) -> None:
+async def test_tracking_counts_failures_since_the_last_success(store: AnyStore) -> None:
     channel = await make_channel(store)
     events = [new_event(channel) for _ in range(6)]
     await store.add(events)
@@ -229,7 +229,7 @@ async def test_tracking_counts_failures_since_the_last_success(store: SqliteStor
     assert (lane["error_count"], lane["last_error"], lane["failing_streak"]) == (0, None, 0)
 
 
-async def test_a_hold_keeps_the_whole_channel_until_it_has_passed(store: SqliteStore) -> None:
+async def test_a_hold_keeps_the_whole_channel_until_it_has_passed(store: AnyStore) -> None:
     channel = await make_channel(store)
     first, second = new_event(channel), new_event(channel, claim=False)
     await store.add([first])
@@ -241,7 +241,7 @@ async def test_a_hold_keeps_the_whole_channel_until_it_has_passed(store: SqliteS
     assert len(await claim(store, until_ms)) == 2
 
 
-async def test_a_gone_target_disables_the_channel_with_what_waits(store: SqliteStore) -> None:
+async def test_a_gone_target_disables_the_channel_with_what_waits(store: AnyStore) -> None:
     channel = await make_channel(store)
     first, second = new_event(channel), new_event(channel)
     await store.add([first, second])
@@ -258,7 +258,7 @@ async def test_a_gone_target_disables_the_channel_with_what_waits(store: SqliteS
     assert (await one(store, "SELECT version FROM channels"))["version"] == 2
 
 
-async def test_a_park_by_an_attempt_with_old_settings_does_nothing(store: SqliteStore) -> None:
+async def test_a_park_by_an_attempt_with_old_settings_does_nothing(store: AnyStore) -> None:
     channel = await make_channel(store)
     event = new_event(channel)
     await store.add([event])
@@ -271,7 +271,7 @@ async def test_a_park_by_an_attempt_with_old_settings_does_nothing(store: Sqlite
     }
 
 
-async def test_what_comes_free_on_a_deleted_lane_is_cancelled(store: SqliteStore) -> None:
+async def test_what_comes_free_on_a_deleted_lane_is_cancelled(store: AnyStore) -> None:
     channel = await make_channel(store)
     events = [new_event(channel) for _ in range(3)]
     await store.add(events)
@@ -283,7 +283,7 @@ async def test_what_comes_free_on_a_deleted_lane_is_cancelled(store: SqliteStore
     assert [row["status"] for row in states] == ["cancelled", "cancelled", "delivered"]
 
 
-async def test_a_backlog_drains_slowly_beside_new_deliveries(store: SqliteStore) -> None:
+async def test_a_backlog_drains_slowly_beside_new_deliveries(store: AnyStore) -> None:
     channel = await make_channel(store)
     old = [new_event(channel, claim=False) for _ in range(12)]
     await store.add(old)
@@ -299,7 +299,7 @@ async def test_a_backlog_drains_slowly_beside_new_deliveries(store: SqliteStore)
     assert (await one(store, "SELECT backlog_through FROM lanes"))["backlog_through"] is None
 
 
-async def test_a_lane_with_a_wrong_due_moment_is_repaired(store: SqliteStore) -> None:
+async def test_a_lane_with_a_wrong_due_moment_is_repaired(store: AnyStore) -> None:
     channels = [await make_channel(store) for _ in range(3)]
     await store.add([new_event(*channels, claim=False)])
     await store.write(lambda c: c.execute(sa.update(lanes).values(next_due_ms=None)).rowcount)
@@ -351,7 +351,7 @@ async def test_a_delivery_that_ends_five_nodes_ends_itself(driver: str, tmp_path
     assert row["last_error"].startswith("lost_with_its_node")
 
 
-async def test_a_cancelled_waiter_does_not_disturb_the_batch(store: SqliteStore) -> None:
+async def test_a_cancelled_waiter_does_not_disturb_the_batch(store: AnyStore) -> None:
     channel = await make_channel(store)
     waiter = asyncio.ensure_future(store.add([new_event(channel)]))
     await asyncio.sleep(0)

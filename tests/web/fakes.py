@@ -13,6 +13,7 @@ from typing import Any, cast
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
+from tocsin.channels import channel_types
 from tocsin.clock import Clock
 from tocsin.config import Settings
 from tocsin.domain.errors import (
@@ -40,7 +41,7 @@ from tocsin.domain.model import (
     Tracking,
 )
 from tocsin.domain.permissions import ALL, Caller, grants_of
-from tocsin.service.channels import ChannelDraft, ChannelPatch
+from tocsin.service.channels import PROJECTS, ChannelDraft, ChannelPatch
 from tocsin.service.publish import Accepted, EventDraft
 from tocsin.service.sight import Listing, Page, Sight
 from tocsin.service.slack import SlackSetup
@@ -91,9 +92,41 @@ class Credentials:
         return KEYS.get(token) if dialect == "native" else None
 
 
+class Sessions:
+    """The cookie `ann` is an admin's of `acme` who has selected the shop, `eve` a rival's."""
+
+    def cached(self, token: str, *, dialect: Any, address: str | None) -> Caller | None:
+        return None
+
+    async def authenticate(self, token: str, *, dialect: Any, address: str | None) -> Caller:
+        people = {"ann": (ACME, SHOP), "eve": (RIVAL, None)}
+        if token == "expired":
+            raise ExpiredToken()
+        if token not in people:
+            raise InvalidToken()
+        organization_id, selected = people[token]
+        return Caller(
+            kind="session",
+            organization_id=organization_id,
+            grants=ALL,
+            id=f"user {token}",
+            name=f"{token}@example.com",
+            session_id=f"session {token}",
+            selected_project_id=selected,
+            dialect=dialect,
+            address=address,
+        )
+
+
 def _check(caller: Caller, operation: str) -> None:
     if not caller.may(operation):
         raise Forbidden()
+
+
+def _of_level(project_id: ProjectId | None, level: ProjectId | UnsetType | None) -> bool:
+    if level == PROJECTS:
+        return project_id is not None
+    return level is UNSET or project_id == level
 
 
 def _page(items: Sequence[Any], page: Page, id_of: Any) -> Listing[Any]:
@@ -149,6 +182,12 @@ class Directory:
         if found is None:
             raise NotFound()
         return found
+
+    async def project_sight(self, caller: Caller, project_id: str) -> Sight:
+        for project in self.projects:
+            if project.id == project_id:
+                return Sight(caller.organization_id or project.organization_id, caller.project_id)
+        raise NotFound()
 
     async def project_in(self, sight: Sight, ref: str) -> Project:
         try:
@@ -213,11 +252,11 @@ class Keys:
             organization_id=sight.organization_id,
             project_id=None,
             name=name,
-            role=rest["role"],
-            permissions=tuple(rest["permissions"]),
-            scopes=None,
+            role=rest.get("role"),
+            permissions=tuple(rest.get("permissions", ())),
+            scopes=rest.get("scopes"),
             token_prefix="toc_AAAAAAAA",
-            expires_at=rest["expires_at"],
+            expires_at=rest.get("expires_at"),
             last_used_at=None,
             request_count=0,
             created_at=NOW,
@@ -237,6 +276,7 @@ class Channels:
         self.states: list[ChannelState] = []
         self.settings: dict[str, dict[str, Any]] = {}
         self.drafts: list[ChannelDraft] = []
+        self.types = channel_types()
         self.patches: list[ChannelPatch] = []
 
     def add(self, **over: Any) -> ChannelState:
@@ -281,7 +321,7 @@ class Channels:
             for state in self.states
             if state.channel.organization_id == sight.organization_id
             and sight.project_id in (None, state.channel.project_id)
-            and (level is UNSET or state.channel.project_id == level)
+            and _of_level(state.channel.project_id, level)
             and (types is None or state.channel.type in types)
         ]
 
@@ -358,14 +398,11 @@ class Channels:
                 return state
         raise NotFound()
 
-    async def find(self, caller: Caller, channel_id: str) -> tuple[Sight, ChannelState]:
+    async def sight_of(self, caller: Caller, channel_id: str) -> Sight:
         for state in self.states:
-            if state.channel.id == channel_id and (
-                caller.organization_id in (None, state.channel.organization_id)
-                and caller.project_id in (None, state.channel.project_id)
-            ):
-                _check(caller, "channel.get")
-                return Sight(state.channel.organization_id, caller.project_id), state
+            if state.channel.id == channel_id.lower():
+                owner = caller.organization_id or state.channel.organization_id
+                return Sight(owner, caller.project_id)
         raise NotFound()
 
     async def update(
@@ -472,6 +509,7 @@ def services(**settings: Any) -> Fake:
         publisher=Publisher(),
         log=None,
         credentials=Credentials(),
+        sessions=Sessions(),
         settings=Settings(**settings),
         clock=Clock(),
         health=Health(),

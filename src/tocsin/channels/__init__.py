@@ -12,7 +12,7 @@ from importlib.metadata import EntryPoint, entry_points
 from types import MappingProxyType, ModuleType
 from typing import Any
 
-from tocsin.channels.base import ChannelType, Sending
+from tocsin.channels.base import ChannelType, MailTransport, Sending, Transports
 from tocsin.channels.fields import Settings, check_url, dump, origin_of, shown_url
 from tocsin.channels.headers import check_headers, mask_headers, merge_headers
 from tocsin.domain.ids import slug_valid
@@ -21,13 +21,16 @@ __all__ = [
     "ENTRY_POINT_GROUP",
     "AnyChannelType",
     "ChannelType",
+    "MailTransport",
     "Sending",
     "Settings",
+    "Transports",
     "channel_types",
     "check_headers",
     "check_url",
     "discover",
     "dump",
+    "equipped",
     "mask_headers",
     "merge_headers",
     "origin_of",
@@ -64,6 +67,12 @@ def discover(plug_ins: Iterable[EntryPoint] = ()) -> Mapping[str, AnyChannelType
             continue
         types[loaded.name] = loaded
     return MappingProxyType(dict(sorted(types.items())))
+
+
+def equipped(transports: Transports) -> Mapping[str, AnyChannelType]:
+    """All channel types as they are on a server that has these transports."""
+    types = channel_types().items()
+    return MappingProxyType({name: one.equipped(transports) for name, one in types})
 
 
 def _modules() -> Iterator[ModuleType]:

@@ -4,8 +4,8 @@ Retries, timeouts, the SSRF guard, body caps and breakers belong to engine and n
 merging of settings is the same for all types and stands here.
 """
 
-from collections.abc import Mapping
-from typing import Any, ClassVar, Generic
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, Generic, Protocol
 
 import msgspec
 from msgspec import Struct
@@ -15,6 +15,7 @@ from tocsin.channels import fields
 from tocsin.channels.fields import S
 from tocsin.domain.errors import Invalid
 from tocsin.domain.exchange import Reply, Request
+from tocsin.domain.mail import Mail
 from tocsin.domain.model import Channel, DeliveryId, Event, Origin, Secrets
 from tocsin.domain.outcome import Delivered, Gone, Outcome, Reason, Rejected, Retry
 from tocsin.domain.retry import parse_retry_after
@@ -39,6 +40,31 @@ class Sending(Struct, frozen=True, kw_only=True):
     headers: Mapping[str, str]
 
 
+class MailTransport(Protocol):
+    """Who gives a mail to a mail server, for types that make mails."""
+
+    async def send(
+        self,
+        mail: Mail,
+        *,
+        organization: str,
+        timeout_seconds: float,
+        may_write: Callable[[], bool],
+    ) -> Reply:
+        """The server's answer to the mail; its `status` is the SMTP code.
+
+        `may_write` is asked once, directly before the mail is begun. That no answer came is
+        raised, as the engine knows it.
+        """
+        ...
+
+
+class Transports(Struct, frozen=True, kw_only=True):
+    """What there is beside HTTP on this server; None is not configured."""
+
+    mail: MailTransport | None = None
+
+
 class ChannelType(Generic[S]):
     """One kind of target; an instance holds no state and is registered once.
 
@@ -49,9 +75,9 @@ class ChannelType(Generic[S]):
     name: ClassVar[str]
     title: ClassVar[str]
     docs_url: ClassVar[str | None] = None
-    available: ClassVar[bool] = True
+    available: bool = True
     """Whether this installation can send to it; otherwise `install` says how to get there."""
-    install: ClassVar[str | None] = None
+    install: str | None = None
     human: ClassVar[bool] = True
     """Whether people read it: it then gets messages, and a 4xx reply is final."""
     has_headers: ClassVar[bool] = False
@@ -86,6 +112,10 @@ class ChannelType(Generic[S]):
         url = getattr(settings, "url", None)
         if isinstance(url, str):
             fields.check_url(url)
+
+    def check_saved(self, settings: Mapping[str, Any], headers: Mapping[str, str]) -> None:
+        """Raise Invalid for settings and headers that don't go together, or that are too slow to
+        check at every start; asked when either of them is saved. Nothing by default."""
 
     def target_url(self, settings: Mapping[str, Any]) -> str | None:
         """The URL that deliveries go to, for the guard and for names; None where there is none."""
@@ -160,10 +190,18 @@ class ChannelType(Generic[S]):
         """What it means that no reply came: always another try, never Rejected."""
         return Retry(reason, detail)
 
-    async def send(self, sending: Sending, settings: S) -> Outcome:
-        """One attempt of a type that does not speak HTTP; raises nothing but a programming error.
+    def equipped(self, transports: Transports) -> "ChannelType[S]":
+        """The type as it is on a server that has these transports: itself, unless it uses one."""
+        return self
 
-        It must end within the channel's timeout by being cancellable; the engine cancels it.
+    async def send(
+        self, sending: Sending, settings: S, may_write: Callable[[], bool]
+    ) -> Reply | Outcome:
+        """One attempt of a type that does not speak HTTP: a reply for `judge`, or the outcome.
+
+        `may_write` is the send gate: it goes to the transport, which asks it directly before what
+        can't be taken back. What a transport raises goes through. It must be cancellable at any
+        point: the engine cancels it when the channel's timeout is over.
         """
         raise NotImplementedError
 

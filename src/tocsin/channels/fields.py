@@ -6,7 +6,7 @@ from functools import cache
 from typing import Any, TypeVar
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct
 
 from tocsin.domain.errors import Invalid
 from tocsin.domain.text import MASK, check_short, shortened, visible
@@ -42,6 +42,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         shown = (
             f"{name}={MASK if name in hidden and value is not None else repr(value)}"
             for name, value in msgspec.structs.asdict(self).items()
+            if value is not UNSET
         )
         return f"{type(self).__name__}({', '.join(shown)})"
 
@@ -147,6 +148,12 @@ def shown_url(url: str) -> str:
     return f"{origin[0]}://{origin[1]}" if origin else "?"
 
 
+def masked_tail(url: str, parts: int = 1) -> str:
+    """A URL whose last path parts are the secret, with the mask for them and all that follows."""
+    kept = re.split(r"[?#]", url, maxsplit=1)[0].rstrip("/").split("/")
+    return "/".join((*kept[: max(3, len(kept) - parts)], MASK))
+
+
 def _check_value(value: Any, where: str) -> None:
     """Settings are short fields at any depth: no control characters, bounded."""
     if isinstance(value, str):
@@ -154,7 +161,7 @@ def _check_value(value: Any, where: str) -> None:
     elif isinstance(value, Mapping):
         for name, one in value.items():
             _check_value(name, where)
-            _check_value(one, where)
+            _check_value(one, f"{where}.{_safe(name)}")
     elif isinstance(value, list | tuple):
         for one in value:
             _check_value(one, where)

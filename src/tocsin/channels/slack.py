@@ -14,10 +14,11 @@ from msgspec import Meta
 from msgspec.structs import replace
 
 from tocsin.channels.base import ChannelType, Sending, post_json
-from tocsin.channels.fields import URL_CHARS_MAX, Settings, field, secret
+from tocsin.channels.fields import URL_CHARS_MAX, Settings, field, masked_tail, secret
+from tocsin.channels.people import SEVERITY_ICONS, message_for
 from tocsin.domain.exchange import Reply, Request
-from tocsin.domain.message import Message, message_of
-from tocsin.domain.model import Event, Origin
+from tocsin.domain.message import Message
+from tocsin.domain.model import Event
 from tocsin.domain.outcome import Delivered, Outcome
 from tocsin.domain.text import CUT, MASK, iso
 
@@ -36,18 +37,6 @@ _MENTION = re.compile(r"@(?=(?:here|channel|everyone|all)\b)|(?<!\w)@(?=\w)", re
 # A label may be bold if no character in it could be markup where it stands.
 _TAME = re.compile(r"[^\W_]+(?:[ ._-][^\W_]+)*")
 _HOST = re.compile(r"[a-z0-9.-]+", re.ASCII)
-
-_SEVERITY_ICONS = {"info": "ℹ️", "warning": "⚠️", "error": "🔴", "critical": "🚨"}
-_TYPE_ICONS = {
-    "build": "📦",
-    "feedback": "💬",
-    "bug": "🐞",
-    "certificate": "🔐",
-    "apple_push": "🔐",
-    "inventory": "🗃️",
-    **dict.fromkeys(("android", "aosp", "apple", "windows"), "📱"),
-}
-_GOOD_NEWS = ("alert.resolved", "tocsin.channel.recovered")
 
 _MEANINGS = {
     "action_prohibited": "an administrator of the workspace forbids it",
@@ -101,10 +90,9 @@ class Slack(ChannelType[SlackSettings]):
         services = _SERVICES.match(value)
         if services:
             return f"{services[0]}/{MASK}"
-        parts = re.split(r"[?#]", value, maxsplit=1)[0].rstrip("/").split("/")
         # Discord takes Slack's format at …/<id>/<token>/slack.
-        hidden = 2 if parts[-1] == "slack" else 1
-        return "/".join((*parts[: max(3, len(parts) - hidden)], MASK))
+        path = re.split(r"[?#]", value, maxsplit=1)[0].rstrip("/")
+        return masked_tail(value, parts=2 if path.endswith("/slack") else 1)
 
     def merge_masked(self, new: Mapping[str, Any], stored: Mapping[str, Any]) -> dict[str, Any]:
         """As for all types; another webhook makes what was known of the old one void."""
@@ -116,18 +104,13 @@ class Slack(ChannelType[SlackSettings]):
         return merged
 
     def build(self, sending: Sending, settings: SlackSettings) -> Request:
-        event = sending.event
-        if sending.origin is Origin.TEST:
-            icon, message = "👋", _test_message(sending)
-        else:
-            message = message_of(event, sending.origin)
-            icon = _icon(message, event)
+        icon, message = message_for(sending)
         document = {
             "text": _fallback(message, icon),
             "mrkdwn": False,
             "unfurl_links": False,
             "unfurl_media": False,
-            "blocks": list(_blocks(message, icon, event)),
+            "blocks": list(_blocks(message, icon, sending.event)),
         }
         return post_json(settings.url, document)
 
@@ -140,22 +123,6 @@ class Slack(ChannelType[SlackSettings]):
         if meaning is None:
             return outcome
         return replace(outcome, detail=f"{outcome.detail} {word}: {meaning}")
-
-
-def _test_message(sending: Sending) -> Message:
-    return Message(
-        title="Hello from Tocsin",
-        text=f"This is a test of the channel “{sending.channel.name}”. "
-        "It works: its notifications will appear here.",
-    )
-
-
-def _icon(message: Message, event: Event) -> str:
-    if message.severity != "info":
-        return _SEVERITY_ICONS[message.severity]
-    if event.type in _GOOD_NEWS:
-        return "✅"
-    return _TYPE_ICONS.get(event.type.partition(".")[0], "🔔")
 
 
 def _blocks(message: Message, icon: str, event: Event) -> Iterator[Block]:
@@ -178,7 +145,7 @@ def _blocks(message: Message, icon: str, event: Event) -> Iterator[Block]:
         yield _link(message.link)
     moment = iso(event.occurred_at)
     about = (
-        f"{_SEVERITY_ICONS[message.severity]} {message.severity.capitalize()}",
+        f"{SEVERITY_ICONS[message.severity]} {message.severity.capitalize()}",
         event.type,
         f"{moment[:10]} {moment[11:16]} UTC",
     )

@@ -1,17 +1,72 @@
 """Webhooks: a signed POST of the event in one of four envelopes, to a URL of the tenant's."""
 
-from typing import Annotated
+from base64 import b64encode
+from collections.abc import Mapping
+from typing import Annotated, Any
 
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
 from tocsin.channels.base import USER_AGENT, ChannelType, Sending
 from tocsin.channels.fields import SECRET_CHARS_MAX, URL_CHARS_MAX, Settings, field, secret
+from tocsin.crypto.certificates import PEM_CHARS_MAX, BadCertificate, check_pair, identity
 from tocsin.crypto.signing import hookstream_signature, sign
 from tocsin.domain.envelope import CONTENT_TYPES, render
+from tocsin.domain.errors import Invalid
 from tocsin.domain.exchange import Request
 from tocsin.domain.model import Format, Secrets
+from tocsin.domain.text import MASK
+
+USER_CHARS_MAX = 256
+TOKEN_CHARS_MAX = 4000  # with "Bearer " before it, it fits where a header's value does
 
 _AGENT = ("user-agent", USER_AGENT)
+
+
+class BasicAuth(Settings, frozen=True, tag_field="type", tag="basic"):
+    """User name and password, sent as `Authorization: Basic`."""
+
+    username: Annotated[
+        str,
+        field("User name", "Without a colon.", min_length=1, max_length=USER_CHARS_MAX),
+    ]
+    password: Annotated[str, secret("Password", min_length=1, max_length=SECRET_CHARS_MAX)]
+
+
+class BearerAuth(Settings, frozen=True, tag_field="type", tag="bearer"):
+    """A token, sent as `Authorization: Bearer`."""
+
+    token: Annotated[
+        str,
+        secret(
+            "Token",
+            "Printable ASCII without spaces.",
+            min_length=1,
+            max_length=TOKEN_CHARS_MAX,
+        ),
+    ]
+
+
+class ClientCertificate(Settings, frozen=True):
+    """What the target's TLS asks for; the certificate is readable, the key is not."""
+
+    certificate: Annotated[
+        str,
+        field(
+            "Certificate",
+            "The client certificate and its chain in PEM, the client's own first.",
+            min_length=1,
+            max_length=PEM_CHARS_MAX,
+        ),
+    ]
+    private_key: Annotated[
+        str,
+        secret(
+            "Private key",
+            "In PEM and not encrypted: RSA of 2048 to 4096 bits, P-256, P-384, P-521, or Ed25519.",
+            min_length=1,
+            max_length=PEM_CHARS_MAX,
+        ),
+    ]
 
 
 class WebhookSettings(Settings, frozen=True):
@@ -41,6 +96,24 @@ class WebhookSettings(Settings, frozen=True):
             "Adds the header X-hookstream-Signature: sha256= and the hex HMAC-SHA256 of the body.",
         ),
     ] = None
+    auth: Annotated[
+        BasicAuth | BearerAuth | UnsetType | None,
+        secret(
+            "Authorization",
+            "What the target is sent in the header Authorization. Forgotten when the URL gets "
+            "another scheme, host or port.",
+            transmitted=True,
+        ),
+    ] = UNSET
+    client_certificate: Annotated[
+        ClientCertificate | UnsetType | None,
+        secret(
+            "Client certificate",
+            "For targets that ask for one in TLS; https URLs only. Forgotten when the URL gets "
+            "another scheme, host or port.",
+            transmitted=True,
+        ),
+    ] = UNSET
 
 
 class Webhook(ChannelType[WebhookSettings]):
@@ -55,6 +128,41 @@ class Webhook(ChannelType[WebhookSettings]):
     signs = True
     settings_type = WebhookSettings
 
+    def check(self, settings: WebhookSettings) -> None:
+        super().check(settings)
+        match settings.auth:
+            case BasicAuth(username=username, password=password):
+                if ":" in username:
+                    raise Invalid("settings.auth.username", "must not contain a colon")
+                _check_one_line(username, "settings.auth.username")
+                _check_one_line(password, "settings.auth.password")
+            case BearerAuth(token=token):
+                if not (token.isascii() and token.isprintable()) or " " in token:
+                    raise Invalid("settings.auth.token", "must be printable ASCII without spaces")
+        if settings.client_certificate and not _secure(settings.url):
+            raise Invalid("settings.client_certificate", "needs an https URL")
+
+    def check_saved(self, settings: Mapping[str, Any], headers: Mapping[str, str]) -> None:
+        """One Authorization only; a certificate and a key that belong together."""
+        if settings.get("auth"):
+            for name in headers:
+                if name.lower() == "authorization":
+                    raise Invalid(f"headers.{name}", "can't be given together with settings.auth")
+        pair = settings.get("client_certificate")
+        if pair:
+            try:
+                check_pair(pair["certificate"], pair["private_key"])
+            except BadCertificate as error:
+                where = f"settings.client_certificate.{error.member}"
+                raise Invalid(where, str(error)) from None
+
+    def mask_value(self, name: str, value: Any) -> Any:
+        """Of an object only its secret members are masked."""
+        if not isinstance(value, Mapping):
+            return MASK
+        shown = ("type", "username", "certificate")
+        return {member: one if member in shown else MASK for member, one in value.items()}
+
     def build(self, sending: Sending, settings: WebhookSettings) -> Request:
         channel = sending.channel
         format = channel.format or Format.TOCSIN
@@ -66,10 +174,14 @@ class Webhook(ChannelType[WebhookSettings]):
         )
         if sending.headers:
             headers += tuple([(name.lower(), value) for name, value in sending.headers.items()])
+        if settings.auth:
+            headers += (("authorization", _authorization(settings.auth)),)
+        pair = settings.client_certificate
         return Request(
             url=settings.url,
             headers=headers,
             body=render(format, sending.event, sending.origin, channel),
+            identity=identity(pair.certificate, pair.private_key) if pair else None,
         )
 
     def sign(
@@ -97,9 +209,26 @@ class Webhook(ChannelType[WebhookSettings]):
         if own_secret:
             proof = hookstream_signature(own_secret, request.body)
             headers += (("x-hookstream-signature", proof),)
-        if secrets.settings.get("send_token") and request.url[:8].lower() == "https://":
+        if secrets.settings.get("send_token") and _secure(request.url):
             headers += (("x-applivery-token", secret),)
-        return Request(url=request.url, headers=headers, body=request.body)
+        return Request(
+            url=request.url, headers=headers, body=request.body, identity=request.identity
+        )
+
+
+def _secure(url: str) -> bool:
+    return url[:8].lower() == "https://"
+
+
+def _check_one_line(text: str, where: str) -> None:
+    if "\n" in text or "\t" in text:
+        raise Invalid(where, "must not contain control characters")
+
+
+def _authorization(auth: BasicAuth | BearerAuth) -> str:
+    if isinstance(auth, BearerAuth):
+        return f"Bearer {auth.token}"
+    return "Basic " + b64encode(f"{auth.username}:{auth.password}".encode()).decode()
 
 
 WEBHOOK = Webhook()

@@ -55,13 +55,13 @@ class Api:
             return reply
         raise self._failure(status, reply)
 
-    def pages(self, path: str, query: Mapping[str, Any]) -> Iterator[Json]:
+    def pages(
+        self, path: str, query: Mapping[str, Any], *, limit: int = LIST_LIMIT_MAX
+    ) -> Iterator[Json]:
         """Every page of a list, as the server sends them."""
         cursor = query.get("cursor")
         while True:
-            page = self.call(
-                "GET", path, query={**query, "limit": LIST_LIMIT_MAX, "cursor": cursor}
-            )
+            page = self.call("GET", path, query={**query, "limit": limit, "cursor": cursor})
             yield page
             cursor = page["next_cursor"]
             if cursor is None:

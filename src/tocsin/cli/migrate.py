@@ -8,7 +8,7 @@ from cyclopts import Parameter
 from tocsin.cli import output
 from tocsin.cli.settings import NO_FLAGS, Flags, settings_of
 from tocsin.cli.starting import start_errors
-from tocsin.config import Settings
+from tocsin.config import Settings, store_shown
 
 
 def migrate(
@@ -30,24 +30,19 @@ def migrate(
     settings = settings_of(flags)
     with start_errors():
         version = asyncio.run(_migrate(settings))
-    answer = {"database": str(settings.sqlite_path), "schema": version}
-    output.done(f"{settings.sqlite_path} has schema {version}", answer, json=json)
+    database = store_shown(settings)
+    answer = {"database": database, "schema": version}
+    output.done(f"{database} has schema {version}", answer, json=json)
 
 
 async def _migrate(settings: Settings) -> int:
     """Open the store, which migrates it; today's schema version."""
     from tocsin.clock import Clock
     from tocsin.crypto.keyring import private_folder
-    from tocsin.storage import SqliteStore
+    from tocsin.storage import Signals, open_store
     from tocsin.storage.tables import SCHEMA_VERSION
 
-    clock = Clock()
     private_folder(settings.data_dir)
     private_folder(settings.sqlite_path.parent)
-    async with SqliteStore(
-        settings.sqlite_path,
-        wall_ms=clock.wall_ms,
-        storage_ms=clock.storage_ms,
-        started=clock.start_above,
-    ):
+    async with open_store(settings, Clock(), Signals(died=lambda error: None)):
         return SCHEMA_VERSION

@@ -42,15 +42,24 @@ def serve(*, flags: Flags = NO_FLAGS) -> int:
     def announce(running: app.App) -> None:
         write_private(url_file, running.url)
         stack.callback(url_file.unlink, missing_ok=True)
-        for line in lines(running.url, settings, made_token=running.made_token):
+        told = lines(
+            running.url,
+            settings,
+            made_token=running.made_token,
+            first_link=running.first_link,
+        )
+        for line in told:
             print(line, flush=True)
 
     with start_errors(), ExitStack() as stack:
         return app.serve(settings, announce)
 
 
-def lines(url: str, settings: Settings, *, made_token: bool) -> list[str]:
-    """What the start says; never a token."""
+def lines(
+    url: str, settings: Settings, *, made_token: bool, first_link: str | None = None
+) -> list[str]:
+    """What the start says: never a token, but on standard output, where no log goes, the link of
+    a server without users. It is good for 15 minutes and one use."""
     data_dir = settings.data_dir.resolve()
     told = [
         f"Tocsin listens on {url}",
@@ -59,4 +68,6 @@ def lines(url: str, settings: Settings, *, made_token: bool) -> list[str]:
     ]
     if made_token:
         told.append(f"  first start   the operator token was put in {data_dir / TOKEN_FILE}")
+    if first_link is not None:
+        told.append(f"  first sign-in {first_link}")
     return [*told, "  stop          Ctrl-C"]

@@ -11,6 +11,7 @@ from tocsin.config import ConfigError
 # of the others say themselves what to do.
 HINTS = {
     "StoreInUse": "stop that process, or use another --data-dir (and --port)",
+    "StoreRefused": "look at TOCSIN_STORE, and whether that server runs",
     "SchemaMismatch": "",
     "SchemaNewer": "",
     "SchemaOlder": "",

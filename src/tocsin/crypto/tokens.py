@@ -17,6 +17,7 @@ OPERATOR_TOKEN_CHARS_MIN = 32
 PREFIX_CHARS = 12
 
 _TOKEN = re.compile(r"(toc_[A-Za-z0-9_-]{43})([A-Za-z0-9_-]{6})", re.ASCII)
+_VISITOR = re.compile(r"[A-Za-z0-9_-]{43}", re.ASCII)
 _HOOKSTREAM = re.compile(r"hs_(?:live|test)_[0-9a-f]{64}", re.ASCII)
 
 
@@ -34,6 +35,16 @@ def new_hookstream_token(kind: Literal["live", "test"] = "live") -> str:
 def new_operator_token() -> str:
     """A fresh operator token of 43 characters."""
     return secrets.token_urlsafe(32)
+
+
+def new_visitor_token() -> str:
+    """A fresh token of a session or of a one-time link: 43 url-safe characters, 256 bits."""
+    return secrets.token_urlsafe(32)
+
+
+def check_visitor_token_form(token: str) -> bool:
+    """Whether the text can be the token of a session or link."""
+    return _VISITOR.fullmatch(token) is not None
 
 
 def check_token_form(token: str) -> bool:

@@ -5,17 +5,32 @@ from msgspec import Struct
 BODY_KEPT_BYTES_MAX = 4096
 
 
+class Identity(Struct, frozen=True, kw_only=True):
+    """Who we are to a target that asks for a client certificate: chain and private key as PEM.
+
+    `name` tells one identity from another and gives nothing away. Written out, it shows no key.
+    """
+
+    name: str
+    certificate: str
+    private_key: str
+
+    def __repr__(self) -> str:
+        return f"Identity({self.name[:16]})"
+
+
 class Request(Struct, frozen=True, kw_only=True):
     """One HTTP request, complete but for its framing (the client adds host and content-length).
 
     `url` is absolute http(s). Header names are lower-case; the order is kept. `body` is sent byte
-    for byte, because signatures cover it.
+    for byte, because signatures cover it. `identity` is the client certificate of https targets.
     """
 
     url: str
     headers: tuple[tuple[str, str], ...]
     body: bytes
     method: str = "POST"
+    identity: Identity | None = None
 
 
 class Reply(Struct, frozen=True, kw_only=True):

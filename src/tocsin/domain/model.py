@@ -122,6 +122,7 @@ class Key(Struct, frozen=True, kw_only=True):
     last_used_at: int | None
     request_count: int
     created_at: int
+    revoked_at: int | None = None
 
 
 class Condition(Struct, frozen=True):

@@ -28,6 +28,14 @@ OPERATIONS = (
     "key.create",
     "key.list",
     "key.delete",
+    "member.create",
+    "member.list",
+    "member.update",
+    "member.delete",
+    "user.create",
+    "user.list",
+    "user.reset",
+    "user.delete",
     "channel.create",
     "channel.list",
     "channel.get",
@@ -47,6 +55,8 @@ OPERATIONS = (
     "delivery.retry",
     "stats.get",
     "audit.list",
+    "backup.create",
+    "backup.get",
     "alert_rule.create",
     "alert_rule.list",
     "alert_rule.get",
@@ -94,10 +104,12 @@ class Caller(Struct, frozen=True, kw_only=True):
     """Whoever makes a call, as every use case sees it.
 
     `organization_id` None is the operator, who is in every organization; `project_id` None is an
-    organization-wide credential. `id` names the key or session, None for the operator.
+    organization-wide credential. `id` names the key, or the user of a session; None for the
+    operator. A session has `session_id`, and in `selected_project_id` the project that a call is
+    about which names none: it narrows nothing.
     """
 
-    kind: Literal["operator", "key", "session"]
+    kind: Literal["operator", "key", "session", "stranger"]
     organization_id: OrganizationId | None = None
     project_id: ProjectId | None = None
     grants: tuple[str, ...] = ()
@@ -105,6 +117,8 @@ class Caller(Struct, frozen=True, kw_only=True):
     name: str = ""
     dialect: Literal["native", "applivery", "hookstream"] = "native"
     address: str | None = None
+    session_id: str | None = None
+    selected_project_id: ProjectId | None = None
 
     def may(self, operation: str) -> bool:
         """Whether a grant of this caller covers the operation; sight is another matter."""

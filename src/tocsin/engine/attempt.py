@@ -18,7 +18,8 @@ from tocsin.domain.model import Origin, Status
 from tocsin.domain.outcome import Delivered, Outcome, Reason, Retry
 from tocsin.domain.text import bounded
 from tocsin.engine.journal import SendJournal
-from tocsin.engine.lanes import Lane, Lanes
+from tocsin.engine.lane import Lane
+from tocsin.engine.lanes import Lanes
 from tocsin.engine.settler import Settler
 from tocsin.engine.targets import Target, Targets
 from tocsin.engine.verdict import DELIVERED, Verdict, decide
@@ -26,6 +27,7 @@ from tocsin.net.client import Client
 from tocsin.net.connection import ClosedIdle, Connection
 from tocsin.net.errors import NotSent, SendFailed
 from tocsin.storage.base import AttemptRecord, Held, Settlement
+from tocsin.telemetry.counts import AttemptCounts
 
 RESPONSE_BODY_BYTES_MAX = 4_096
 ERROR_BYTES_MAX = 500
@@ -50,6 +52,7 @@ class Means(Protocol):
     release: Release
     random: Random
     attempts: int
+    counts: AttemptCounts
 
     @property
     def may_write(self) -> bool:
@@ -209,7 +212,9 @@ class DeliveryAttempt:
                 outcome = self._judged(reply)
             else:
                 self._sending = target.sending(held)
-                outcome = await self._sent_otherwise()
+                answer = await self._sent_otherwise()
+                reply = answer if isinstance(answer, Reply) else None
+                outcome = self._judged(answer) if isinstance(answer, Reply) else answer
         except NotSent:
             self._end()
             return False
@@ -220,15 +225,21 @@ class DeliveryAttempt:
             outcome = self._failed(error)
         return self._settle(outcome, reply)
 
-    async def _sent_otherwise(self) -> Outcome:
-        if not self._target.current or not self._means.may_write:
-            raise NotSent
-        self._means.attempts += 1
+    async def _sent_otherwise(self) -> Reply | Outcome:
         try:
             async with asyncio.timeout(self._target.timeout_seconds):
-                return await self._target.send(self._sending)
+                return await self._target.send(self._sending, self._otherwise_gate)
         except TimeoutError:
             return Retry(Reason.TIMEOUT)
+
+    def _otherwise_gate(self) -> bool:
+        """The send gate for what is not HTTP: there is nothing to sign."""
+        if not self._target.current or not self._means.may_write:
+            return False
+        if not self._wrote:
+            self._wrote = True
+            self._means.attempts += 1
+        return True
 
     # Both
 
@@ -276,7 +287,8 @@ class DeliveryAttempt:
             self._started_ms,
             duration_ms,
             verdict.outcome,
-            None if reply is None else reply.status,
+            # The codes of other protocols stand in the error: here they would read as HTTP's.
+            reply.status if reply is not None and target.speaks_http else None,
             _error_text(verdict, reply),
             bounded(reply.body, RESPONSE_BODY_BYTES_MAX) if reply and reply.body else None,
         )
@@ -297,9 +309,18 @@ class DeliveryAttempt:
             verdict.hold_until_ms,
             verdict.park,
             self._in_streak(delivered),
+            target.channel.breaker,
         )
         if verdict.hold_until_ms and target.current:
             self._dropped = means.lanes.hold(held.channel_id, verdict.hold_until_ms)
+        first = held.number == 1 and held.origin is Origin.EVENT
+        means.counts.attempt(
+            target.channel.type,
+            verdict.outcome,
+            verdict.error,
+            duration_ms,
+            self._started_ms - held.event.created_at if first else None,
+        )
         means.settler.put(settlement, self._settled)
         return delivered
 

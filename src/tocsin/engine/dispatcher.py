@@ -12,6 +12,7 @@ from tocsin.engine.settler import Settler
 from tocsin.engine.targets import Target, Targets
 from tocsin.net.client import Client
 from tocsin.storage.base import Held, Settlement
+from tocsin.telemetry.counts import AttemptCounts
 
 BURST_MAX = 100
 """So many attempts start in one go; then the event loop has its turn."""
@@ -49,6 +50,7 @@ class Dispatcher:
         self._pumping = False
         self.stopping = False
         self.attempts = 0
+        self.counts = AttemptCounts()
 
     @property
     def may_send(self) -> bool:
@@ -86,7 +88,8 @@ class Dispatcher:
         """See `Means.over`."""
         self._under_way.discard(attempt)
         if attempt.lane is not None:
-            self.lanes.sent(attempt.lane, success=success)
+            settling = attempt.record is not None
+            self.lanes.sent(attempt.lane, success=success, settling=settling)
         if not self._under_way:
             self._emptied.set()
         self.pump()

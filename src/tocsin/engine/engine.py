@@ -2,26 +2,31 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from types import TracebackType
 
 from tocsin.clock import Clock
 from tocsin.domain.errors import NotFound, Unavailable
-from tocsin.domain.model import Attempt, OrganizationId
+from tocsin.domain.model import Attempt, ChannelId, OrganizationId
+from tocsin.engine import watching
 from tocsin.engine.dispatcher import Dispatcher
 from tocsin.engine.janitor import Chore
 from tocsin.engine.journal import SendJournal
+from tocsin.engine.lane import PLAIN, Policy, policy_of
 from tocsin.engine.lanes import Lanes, Wanted
 from tocsin.engine.settler import Settler
+from tocsin.engine.slowness import TICK_SECONDS
 from tocsin.engine.targets import Targets
 from tocsin.engine.worker import Worker
 from tocsin.net.client import Client
 from tocsin.storage.base import DataPlane, Held, Settled
+from tocsin.telemetry.instruments import Sample
 
 UNSETTLED_MAX = 4_000
 STOP_SECONDS = 10.0
 LANES_CHECK_SECONDS = 60.0
 PRUNE_SECONDS = 30.0
+LEARN_AGAIN_SECONDS = 0.5
 PROBE_TRIES = 3
 """The channel may change between its reading and the first byte."""
 
@@ -55,7 +60,18 @@ class Engine:
         self._clock = clock
         self._changed = changed
         self._failed = failed
-        self.lanes = Lanes(channel_in_flight_max=channel_in_flight_max, now_ms=clock.storage_ms)
+        self._learning: dict[ChannelId, asyncio.Task[None]] = {}
+        self._alarm: asyncio.TimerHandle | None = None
+        self.lanes = Lanes(
+            channel_in_flight_max=channel_in_flight_max,
+            now_ms=clock.storage_ms,
+            slots=in_flight_max,
+            policy_of=self._policy_of,
+            unknown=self._find_out,
+            give_back=lambda held: self.worker.release(held),
+            claimable=lambda: self.worker.claimable(),
+            sleeping=self._sleep,
+        )
         self.settler = Settler(store, self._applied)
         self.worker = Worker(
             store=store,
@@ -77,6 +93,7 @@ class Engine:
         self._chores = (
             Chore("checking lanes", LANES_CHECK_SECONDS, self._check_lanes),
             Chore("pruning lanes", PRUNE_SECONDS, self._prune),
+            Chore("watching lanes", TICK_SECONDS, self._tick),
             *chores,
         )
         self._tasks: list[asyncio.Task[None]] = []
@@ -99,8 +116,12 @@ class Engine:
         await self.dispatcher.stop(STOP_SECONDS)
         for task in self._tasks:
             task.remove_done_callback(self._ended)
+        tasks = [*self._tasks, *self._learning.values()]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._alarm is not None:
+            self._alarm.cancel()
         self.worker.release(self.lanes.drop_all())
         try:
             async with asyncio.timeout(STOP_SECONDS):
@@ -144,6 +165,14 @@ class Engine:
         """See `Dispatch.wake`."""
         self.worker.wake(due_ms)
 
+    def woken(self) -> None:
+        """Another node has freed deliveries."""
+        self.worker.wake(self._clock.storage_ms())
+
+    def lease_lost(self) -> None:
+        """This node was away for too long: what is queued here may be others' by now."""
+        self.worker.release(self.lanes.drop_all())
+
     async def probe(self, held: Held) -> Attempt:
         """See `Dispatch.probe`; raises Unavailable while nothing may be sent."""
         try:
@@ -164,7 +193,13 @@ class Engine:
     def forget(self, organization_id: OrganizationId) -> None:
         """See `Dispatch.forget`."""
         self._targets.forget(organization_id)
+        for channel_id in self.lanes.forget(organization_id):
+            self._find_out(channel_id)
         self.worker.wake(self._clock.storage_ms())
+
+    def samples(self) -> Iterator[Sample]:
+        """What a scrape of the metrics asks for."""
+        return watching.samples(self.dispatcher, self._chores)
 
     # Inside
 
@@ -176,6 +211,9 @@ class Engine:
             _log.warning("channel %s is disabled: its target is gone", channel_id)
             self._changed(organization_id)
             self.worker.release(self.lanes.drop(channel_id))
+        for channel_id, until_ms in settled.opened:
+            _log.info("the breaker of channel %s opens: its target keeps failing", channel_id)
+            self.worker.release(self.lanes.trip(channel_id, until_ms))
         self.worker.room()
         self._pump()
 
@@ -187,3 +225,52 @@ class Engine:
 
     async def _prune(self) -> None:
         self.lanes.prune()
+
+    async def _tick(self) -> None:
+        self.lanes.tick()
+        self._pump()
+
+    # What channels ask of their lanes
+
+    def _policy_of(self, channel_id: ChannelId) -> Policy | None:
+        target = self._targets.cached(channel_id)
+        return None if target is None else policy_of(target.channel)
+
+    def _find_out(self, channel_id: ChannelId) -> None:
+        """Have a channel read, so that its lane may go on."""
+        if channel_id not in self._learning:
+            task = asyncio.get_running_loop().create_task(self._learn(channel_id))
+            self._learning[channel_id] = task
+
+    async def _learn(self, channel_id: ChannelId) -> None:
+        try:
+            while True:
+                try:
+                    target = await self._targets.get(channel_id)
+                except Unavailable as error:
+                    _log.warning("can't read channel %s: %s", channel_id, error)
+                    await asyncio.sleep(LEARN_AGAIN_SECONDS)
+                    continue
+                except Exception:
+                    _log.exception("channel %s can't be read", channel_id)
+                    target = None
+                if target is None or target.current:
+                    break
+        finally:
+            del self._learning[channel_id]
+        # What is gone is given a turn, too: it ends where it is found to be gone.
+        policy = PLAIN if target is None else policy_of(target.channel)
+        self.worker.release(self.lanes.learn(channel_id, policy))
+        self._pump()
+
+    def _sleep(self, until_ms: int) -> None:
+        """Wake a lane at a moment; the earliest one counts."""
+        if self._alarm is not None:
+            self._alarm.cancel()
+        wait_ms = max(0, until_ms - self._clock.storage_ms())
+        self._alarm = asyncio.get_running_loop().call_later(wait_ms / 1000, self._woken)
+
+    def _woken(self) -> None:
+        self._alarm = None
+        self.lanes.wake()
+        self._pump()

@@ -17,6 +17,8 @@ class Chore:
         self._seconds = seconds
         self._work = work
         self._wake = asyncio.Event()
+        self.succeeded = 0.0  # by the loop's clock
+        self.failures = 0
 
     def again(self) -> None:
         """Do it now instead of when its time comes."""
@@ -24,6 +26,8 @@ class Chore:
 
     async def run(self) -> None:
         """Do it until cancelled; a failure is logged and tried again, the store's own in peace."""
+        loop = asyncio.get_running_loop()
+        self.succeeded = loop.time()
         while True:
             try:
                 async with asyncio.timeout(self._seconds):
@@ -33,7 +37,10 @@ class Chore:
             self._wake.clear()
             try:
                 await self._work()
+                self.succeeded = loop.time()
             except Unavailable as error:
+                self.failures += 1
                 _log.warning("%s waits for the database: %s", self.name, error)
             except Exception:
+                self.failures += 1
                 _log.exception("%s failed", self.name)

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from tocsin.domain.errors import Unavailable
 from tocsin.storage.base import DataPlane, Settled, Settlement
+from tocsin.telemetry.counts import SettleCounts
 
 SETTLEMENTS_PER_BATCH_MAX = 2_000
 RETRY_SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0)
@@ -30,6 +31,7 @@ class Settler:
         self._wake = asyncio.Event()
         self.healthy = True
         self.unsettled = 0
+        self.counts = SettleCounts()
 
     def put(self, settlement: Settlement, done: Done) -> None:
         """Record it as soon as may be; `done` is called when that is committed."""
@@ -56,10 +58,18 @@ class Settler:
                 self._finished.extendleft(reversed(batch))
                 raise
             self.unsettled -= len(batch)
+            self._count(batch, settled)
             for settlement, done in batch:
                 done(settlement)
             self._applied(settled)
         self._wake.clear()
+
+    def _count(self, batch: list[tuple[Settlement, Done]], settled: Settled) -> None:
+        lost = settled.superseded
+        self.counts.settled([item.status for item, _ in batch if not lost or item.id not in lost])
+        self.counts.superseded += len(lost)
+        self.counts.disabled += len(settled.disabled)
+        self.counts.opened += len(settled.opened)
 
     async def _store_until_done(self, items: list[Settlement]) -> Settled:
         tries = 0

@@ -30,6 +30,7 @@ class Target:
         "express",
         "schedule_ms",
         "secrets",
+        "speaks_http",
         "timeout_seconds",
         "trouble",
         "type",
@@ -44,6 +45,8 @@ class Target:
         self.trouble: str | None = None
         self.express = False
         """Whether an attempt may go out at once, if a connection is idle."""
+        self.speaks_http = type is None or type.speaks_http
+        """Whether the engine sends what `build` made."""
         self.secrets = Secrets(settings={})
         self._settings: Any = None
         if type is None:
@@ -85,15 +88,10 @@ class Target:
         assert self.type is not None
         return self.type.judge(reply, self._settings, now_ms)
 
-    async def send(self, sending: Sending) -> Outcome:
+    async def send(self, sending: Sending, may_write: Callable[[], bool]) -> Reply | Outcome:
         """One attempt of a type that does not speak HTTP."""
         assert self.type is not None
-        return await self.type.send(sending, self._settings)
-
-    @property
-    def speaks_http(self) -> bool:
-        """Whether the engine sends what `build` made."""
-        return self.type is None or self.type.speaks_http
+        return await self.type.send(sending, self._settings, may_write)
 
 
 class Targets:

@@ -53,10 +53,15 @@ class Worker:
             self._due_ms = self._clock.storage_ms()
             self._wake.set()
 
+    def claimable(self) -> None:
+        """A lane that a claim left out has room: look again."""
+        self._due_ms = self._clock.storage_ms()
+        self._wake.set()
+
     def release(self, held: Sequence[Held]) -> None:
         """Give deliveries back to the store with the next step; their room is free at once."""
         for item in held:
-            self._lanes.left(item.channel_id, len(item.event.data))
+            self._lanes.gave_back(item.channel_id, len(item.event.data))
         self.give_back(held)
 
     def give_back(self, held: Sequence[Held]) -> None:
@@ -100,6 +105,7 @@ class Worker:
             self._left_some = True
             return
         full, over = lanes.full(), lanes.over()
+        shut, rooms = lanes.narrow()
         # Whoever wakes the worker from here on is heard: this claim may not see what is new.
         self._due_ms = 0
         claims = await self._store.claim(
@@ -108,8 +114,9 @@ class Worker:
             bytes_max=lanes.bytes_room,
             # Less with less room, so that what is left is not one lane's.
             lane_room=max(LANE_ROOM_MIN, lanes.room // 8),
-            full=full,
+            full=full + shut,
             over=over,
+            rooms=rooms,
         )
         self._left_some = bool(full or over)
         if not self._wake.is_set():

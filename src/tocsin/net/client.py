@@ -5,24 +5,21 @@ whose bytes are signed, and what counts of its reply is the head.
 """
 
 import asyncio
-import ssl
 from collections.abc import Callable
-from functools import lru_cache, partial
-from ipaddress import ip_address
+from functools import lru_cache
 from types import TracebackType
 from typing import NoReturn
 
-from tocsin.domain.exchange import Reply, Request
+from tocsin.domain.exchange import Identity, Reply, Request
 from tocsin.domain.outcome import Reason
 from tocsin.net.connection import (
     READ_LIMITS,
     ClosedIdle,
     Connection,
-    PoolKey,
     ReadLimits,
     Waiter,
-    failure,
 )
+from tocsin.net.dial import PHASE_LIMITS, Dialer, Learn, PhaseLimits
 from tocsin.net.errors import (
     AddressRefused,
     NameNotResolved,
@@ -32,8 +29,10 @@ from tocsin.net.errors import (
 )
 from tocsin.net.guard import Guard
 from tocsin.net.pool import TICK_SECONDS, Pool
+from tocsin.net.proxy import Proxy
 from tocsin.net.resolver import Resolver
 from tocsin.net.target import Target
+from tocsin.net.tls import MakeContext, default_ssl_context
 from tocsin.net.wire import RequestInvalid, request_head
 
 Gate = Callable[[], Request | None]
@@ -41,14 +40,14 @@ Gate = Callable[[], Request | None]
 send nothing. It may be called twice, when a reused connection turns out to be closed."""
 
 TARGETS_KEPT_MAX = 4096
-ADDRESSES_TRIED_MAX = 4
 
 
 class Client:
     """Sends requests; an async context manager that leaves no connection behind.
 
     Connections are kept for `idle_seconds` and never shared between organizations. The resolver is
-    the caller's to start and to close. `ssl_context` replaces the default one, which verifies.
+    the caller's to start and to close. `make_context` replaces what verifies targets of https.
+    Everything goes through the `proxy` if there is one; nothing is read from the environment.
     """
 
     def __init__(
@@ -56,7 +55,9 @@ class Client:
         resolver: Resolver,
         guard: Guard,
         *,
-        ssl_context: ssl.SSLContext | None = None,
+        proxy: Proxy | None = None,
+        make_context: MakeContext = default_ssl_context,
+        phase_limits: PhaseLimits = PHASE_LIMITS,
         idle_seconds: float = 30.0,
         idle_max: int = 256,
         idle_per_key_max: int = 64,
@@ -64,8 +65,6 @@ class Client:
     ) -> None:
         self._resolver = resolver
         self._guard = guard
-        self._ssl_context = ssl_context
-        self._ssl_making: asyncio.Future[ssl.SSLContext] | None = None
         self._target = lru_cache(TARGETS_KEPT_MAX)(guard.target)
         self.pool = Pool(
             idle_seconds=idle_seconds,
@@ -73,10 +72,14 @@ class Client:
             idle_per_key_max=idle_per_key_max,
             tick_seconds=tick_seconds,
         )
+        self._dialer = Dialer(
+            self.pool, resolver, proxy=proxy, make_context=make_context, limits=phase_limits
+        )
 
     async def __aenter__(self) -> "Client":
         self._loop = asyncio.get_running_loop()
         self.pool.start(self._loop)
+        self._dialer.start(self._loop)
         return self
 
     async def __aexit__(
@@ -100,8 +103,9 @@ class Client:
         """One attempt, name to reply within `timeout_seconds`; raises `SendFailed` or `NotSent`.
 
         With a gate, `request` only says where to connect and the gate's answer is what is written;
-        it must have the same origin. Whatever the gate raises goes through, with nothing sent.
-        `resent` takes a connection of its own, after `begin` ended with a reused one closed.
+        it must have the same origin and identity. Whatever the gate raises goes through, with
+        nothing sent. `resent` takes a connection of its own, after `begin` ended with a reused one
+        closed.
         """
         deadline = self._loop.time() + timeout_seconds
         try:
@@ -117,9 +121,13 @@ class Client:
         except (TargetInvalid, AddressRefused, NameNotResolved) as error:
             _refuse(error)
         while True:
-            connection = None if resent else self._idle(organization, target, addresses)
+            identity = request.identity
+            connection = None if resent else self._idle(organization, target, addresses, identity)
+            learn: Learn | None = None
             if connection is None:
-                connection = await self._connect(organization, target, addresses, deadline)
+                connection, learn = await self._dialer.open(
+                    organization, target, addresses, identity, deadline=deadline
+                )
             try:
                 head, body = self._final(request, target, gate)
             except BaseException:
@@ -130,12 +138,16 @@ class Client:
                 head, body, waiting, deadline=deadline, limits=limits, resent=resent
             )
             try:
-                return await waiting.future
+                reply = await waiting.future
             except ClosedIdle:
                 resent = True
             except asyncio.CancelledError:
                 connection.drop(waiting)
                 raise
+            else:
+                if learn is not None:
+                    learn()
+                return reply
 
     def begin(
         self,
@@ -159,7 +171,7 @@ class Client:
             self._guard.check_all(addresses)
         except (TargetInvalid, AddressRefused, NameNotResolved) as error:
             _refuse(error)
-        connection = self._idle(organization, target, addresses)
+        connection = self._idle(organization, target, addresses, request.identity)
         if connection is None:
             return None
         try:
@@ -187,10 +199,15 @@ class Client:
         self._guard.check_all(addresses)
 
     def _idle(
-        self, organization: str, target: Target, addresses: tuple[str, ...]
+        self,
+        organization: str,
+        target: Target,
+        addresses: tuple[str, ...],
+        identity: Identity | None,
     ) -> Connection | None:
         for address in addresses:
-            connection = self.pool.take((organization, target.origin, address, None, None))
+            key = self._dialer.key(organization, target, address, identity)
+            connection = self.pool.take(key)
             if connection is not None:
                 return connection
         return None
@@ -203,6 +220,8 @@ class Client:
                 raise NotSent
             if final.url != request.url:
                 target = self._elsewhere(final.url, target)
+            if final.identity != request.identity:
+                raise SendFailed(Reason.INTERNAL_ERROR, "the request changed its identity")
             request = final
         try:
             return request_head(target, request), request.body
@@ -218,48 +237,6 @@ class Client:
         if changed.origin != target.origin:
             raise SendFailed(Reason.INTERNAL_ERROR, "the request changed its origin")
         return changed
-
-    async def _connect(
-        self, organization: str, target: Target, addresses: tuple[str, ...], deadline: float
-    ) -> Connection:
-        """Try the vetted addresses in order; each but the last gets its share of the time left."""
-        tried = addresses[:ADDRESSES_TRIED_MAX]
-        failed: tuple[Reason, str] = (Reason.CONNECTION_FAILED, "the connection failed")
-        for position, address in enumerate(tried):
-            now = self._loop.time()
-            until = now + (deadline - now) / (len(tried) - position)
-            key: PoolKey = (organization, target.origin, address, None, None)
-            try:
-                async with asyncio.timeout_at(until):
-                    return await self._open(target, address, key)
-            except TimeoutError:
-                failed = Reason.TIMEOUT, "no connection in time"
-            except OSError as error:
-                failed = failure(error)
-        raise SendFailed(*failed)
-
-    async def _open(self, target: Target, address: str, key: PoolKey) -> Connection:
-        """Connect to the very address that was vetted and make sure that it is the peer."""
-        secure = target.scheme == "https"
-        _, connection = await self._loop.create_connection(
-            partial(Connection, self.pool, key, self._loop),
-            address,
-            target.port,
-            ssl=await self._tls() if secure else None,
-            server_hostname=target.server_name if secure else None,
-        )
-        if ip_address(connection.peer()) != ip_address(address):
-            connection.abort()
-            raise SendFailed(Reason.ADDRESS_REFUSED, "connected elsewhere")
-        return connection
-
-    async def _tls(self) -> ssl.SSLContext:
-        """The context, made in a thread for the first https target: it takes 50 ms and 2 MiB."""
-        if self._ssl_context is None:
-            if self._ssl_making is None:
-                self._ssl_making = self._loop.run_in_executor(None, default_ssl_context)
-            self._ssl_context = await asyncio.shield(self._ssl_making)
-        return self._ssl_context
 
 
 class _Waiting:
@@ -277,14 +254,6 @@ class _Waiting:
             self.future.set_result(result)
         else:
             self.future.set_exception(result)
-
-
-def default_ssl_context() -> ssl.SSLContext:
-    """Verifies chain and host against the system's authorities; TLS 1.2 at least."""
-    context = ssl.create_default_context()
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_alpn_protocols(["http/1.1"])
-    return context
 
 
 def _refuse(error: TargetInvalid | AddressRefused | NameNotResolved) -> NoReturn:

@@ -180,6 +180,10 @@ class Connection(asyncio.Protocol):
         """The deadline has passed: a reply whose head came counts, anything else is a timeout."""
         if self._head_done:
             self._end(self._reply(STALLED))
+        elif self._received:
+            self._fail(Reason.TIMEOUT, "no complete head of a reply in time")
+        elif self._unsent():
+            self._fail(Reason.TIMEOUT, "the request was not taken in time")
         else:
             self._fail(Reason.TIMEOUT, "no reply in time")
 
@@ -214,7 +218,11 @@ class Connection(asyncio.Protocol):
             self._fail(Reason.BAD_REPLY, "the target switched protocols")
             return
         except httptools.HttpParserError as error:
-            self._broken(error)
+            new = self._head_done and not head_was_done
+            if new and self._head_bytes(head) > self._limits.head_bytes_max:
+                self._fail(Reason.BAD_REPLY, "the reply's head is too large")
+            else:
+                self._broken(error)
             return
         if self._head_done:
             head_bytes = -body_bytes if head_was_done else self._head_bytes(head)
@@ -292,7 +300,7 @@ class Connection(asyncio.Protocol):
         """
         waiter = self._waiter
         assert waiter is not None
-        reply = self._reply(None if self._body_bytes <= self._limits.body_bytes_max else TRUNCATED)
+        reply = self._whole()
         self._waiter = None
         self.deadline = NEVER
         if (
@@ -324,7 +332,7 @@ class Connection(asyncio.Protocol):
     def _broken(self, error: httptools.HttpParserError) -> None:
         """What came can't be parsed: after the head that is a note, after the body nothing."""
         if self._complete:
-            self._end(self._reply(None))
+            self._end(self._whole())
         elif self._head_done:
             self._end(self._reply(MALFORMED))
         else:
@@ -354,6 +362,10 @@ class Connection(asyncio.Protocol):
         self.abort()
         if waiter is not None:
             waiter.ended(result)
+
+    def _whole(self) -> Reply:
+        """The reply, all of which has come."""
+        return self._reply(TRUNCATED if self._body_bytes > self._limits.body_bytes_max else None)
 
     def _reply(self, note: str | None) -> Reply:
         headers = [

@@ -9,6 +9,8 @@ from msgspec import Struct
 from tocsin.net.errors import NameNotResolved
 from tocsin.net.lookup import Lookup, system_lookup
 from tocsin.net.slots import FairSlots
+from tocsin.telemetry.families import NAME_LOOKUPS
+from tocsin.telemetry.instruments import Tally
 
 LOCALHOST = ("127.0.0.1",)
 NAMES_MAX = 10_000
@@ -46,6 +48,7 @@ class Resolver:
         self._answers: dict[str, _Answer] = {}
         self._flights: dict[str, asyncio.Task[_Answer]] = {}
         self._scope = AsyncExitStack()
+        self.lookups = Tally(NAME_LOOKUPS)
 
     async def __aenter__(self) -> "Resolver":
         self._loop = asyncio.get_running_loop()
@@ -128,6 +131,7 @@ class Resolver:
             ttl_seconds = self._failure_ttl_seconds
         else:
             ttl_seconds = self._ttl_seconds if addresses else self._failure_ttl_seconds
+        self.lookups["answered" if addresses else "failed",] += 1
         answer = _Answer(addresses, self._loop.time() + ttl_seconds)
         self._answers.pop(host, None)
         while len(self._answers) >= NAMES_MAX:

@@ -5,16 +5,17 @@ from collections import deque
 
 
 class FairSlots:
-    """At most `total` slots; one owner holds at most a quarter of them and queues behind itself.
+    """At most `total` slots; one owner holds at most `share`, a quarter of them unless it is given,
+    and queues behind itself.
 
     Owners that wait take turns. Not for threads.
     """
 
     __slots__ = ("_free", "_held", "_share", "_waiting")
 
-    def __init__(self, total: int) -> None:
+    def __init__(self, total: int, *, share: int | None = None) -> None:
         self._free = total
-        self._share = max(1, total // 4)
+        self._share = share or max(1, total // 4)
         self._held: dict[str, int] = {}
         self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
 

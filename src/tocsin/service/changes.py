@@ -8,13 +8,22 @@ from typing import Any, Generic, TypeVar
 from msgspec import Struct
 
 from tocsin.clock import Clock
-from tocsin.domain.errors import Forbidden
+from tocsin.domain.errors import Forbidden, InvalidToken
 from tocsin.domain.model import AuditEntry
+from tocsin.domain.people import NOWHERE
 from tocsin.domain.permissions import Caller
 from tocsin.service.routing import Routing
 from tocsin.service.sight import Listing, Sight
 from tocsin.storage.base import ControlPlane
-from tocsin.storage.control import Connection, Walked, audit, organizations
+from tocsin.storage.control import (
+    Connection,
+    Walked,
+    audit,
+    keys,
+    organizations,
+    sessions,
+    users,
+)
 
 T = TypeVar("T")
 
@@ -61,7 +70,8 @@ class Changes:
         *,
         touch: bool = True,
     ) -> T:
-        """Run `work` and what belongs to it in one transaction; raises what `work` raises.
+        """Run `work` and what belongs to it in one transaction; raises what `work` raises, and
+        InvalidToken where the caller's key or session has been revoked since it was let in.
 
         `touch` False is for what changes neither routes nor rights, or makes the organization.
         """
@@ -71,26 +81,66 @@ class Changes:
         def whole(connection: Connection) -> T:
             if touch:
                 organizations.touch(connection, sight)
+            if caller.kind == "key" and caller.id and keys.is_revoked(connection, caller.id):
+                raise InvalidToken
+            if caller.session_id and not sessions.is_live(connection, caller.session_id, now_ms=at):
+                raise InvalidToken
             made = work(connection)
             if made.changes is not None:
                 entry = _entry(caller, sight, entry_id, at, action, target, made.changes)
                 audit.record(connection, sight, entry)
             return made.result
 
+        return await self.alone(whole, (lambda: self.forget(sight)) if touch else _nothing)
+
+    async def alone(self, work: Callable[[Connection], T], after: Callable[[], None]) -> T:
+        """Run `work` in a transaction and then, whatever became of it, `after`.
+
+        For changes that belong to no organization, or to several; they write their entries with
+        `note` themselves.
+        """
         # A caller who hangs up must not part the commit from what follows it: a revoked key would
         # stay in the cache.
-        task = asyncio.get_running_loop().create_task(self._commit(sight, whole, touch))
+        task = asyncio.get_running_loop().create_task(self._commit(work, after))
         self._running.add(task)
         task.add_done_callback(self._ended)
         return await asyncio.shield(task)
 
-    async def _commit(self, sight: Sight, whole: Callable[[Connection], T], touch: bool) -> T:
+    async def _commit(self, work: Callable[[Connection], T], after: Callable[[], None]) -> T:
         try:
-            return await self.store.write(whole)
+            return await self.store.write(work)
         finally:
             # Also when it failed: the outcome of a commit may be unknown.
-            if touch:
-                self._routing.invalidate(sight.organization_id)
+            after()
+
+    def note(
+        self,
+        connection: Connection,
+        caller: Caller,
+        sight: Sight,
+        action: str,
+        target: Target,
+        changes: dict[str, Any],
+    ) -> None:
+        """Write an entry within a transaction of `alone`."""
+        at = self.clock.wall_ms()
+        entry = _entry(caller, sight, self.new_id(), at, action, target, changes)
+        audit.record(connection, sight, entry)
+
+    def note_user(
+        self,
+        connection: Connection,
+        caller: Caller,
+        user_id: str,
+        action: str,
+        target: Target,
+        changes: dict[str, Any],
+    ) -> None:
+        """The same for what concerns a person: an entry in each organization that they are in,
+        or in nobody's, which the operator reads."""
+        concerned = [one.organization_id for one in users.memberships(connection, user_id)]
+        for organization_id in concerned or [NOWHERE]:
+            self.note(connection, caller, Sight(organization_id), action, target, changes)
 
     def _ended(self, task: "asyncio.Task[Any]") -> None:
         self._running.discard(task)
@@ -105,6 +155,10 @@ class Changes:
     def forget(self, sight: Sight) -> None:
         """Have everybody forget what is cached of the organization."""
         self._routing.invalidate(sight.organization_id)
+
+
+def _nothing() -> None:
+    pass
 
 
 def permit(caller: Caller, operation: str) -> None:

@@ -224,6 +224,9 @@ def _tell_lane(
 ) -> bool:
     """Tell the data plane; returns whether the change enables the channel."""
     version = after.version
+    lanes.describe(connection, sight, after)
+    if after.breaker != plan.before.breaker:
+        lanes.close_breaker(connection, sight, after.id)
     enabling = after.enabled and not plan.before.enabled
     if enabling:
         slowly = None if after.ordered else through

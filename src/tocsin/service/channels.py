@@ -2,11 +2,13 @@
 how a change is made in channel_changes.py, what is secret is in vault.py."""
 
 import builtins
+from collections.abc import Mapping
 from typing import Any
 
 from msgspec import UNSET
 from msgspec.structs import replace
 
+from tocsin.channels import AnyChannelType
 from tocsin.crypto.sealing import UnsealFailed
 from tocsin.domain.errors import Invalid, NotFound, QuotaExceeded
 from tocsin.domain.ids import normalize_id
@@ -33,8 +35,9 @@ from tocsin.service.testing import Tester
 from tocsin.service.vault import Vault
 from tocsin.service.vetting import Vet, vetted
 from tocsin.storage.control import Connection, channels, jobs, lanes, projects, work
+from tocsin.storage.control.channels import PROJECTS
 
-__all__ = ["ChannelDraft", "ChannelPatch", "Channels"]
+__all__ = ["PROJECTS", "ChannelDraft", "ChannelPatch", "Channels"]
 
 CHANNELS_MAX = 1_000
 
@@ -64,6 +67,11 @@ class Channels:
             changes=changes, vault=vault, vet=vet, dispatch=dispatch, get=self.get
         )
 
+    @property
+    def types(self) -> Mapping[str, AnyChannelType]:
+        """The channel types by name, as this server has them."""
+        return self._vault.types
+
     # Reads
 
     async def list(
@@ -76,7 +84,8 @@ class Channels:
         types: tuple[str, ...] | None = None,
         operation: str = "channel.list",
     ) -> Listing[ChannelState]:
-        """Newest first. `level` is one project, the organization itself (None), or all in sight."""
+        """Newest first. `level` is one project, all of them (`PROJECTS`), the organization itself
+        (None), or all in sight."""
         permit(caller, operation)
         return listing(
             await self._store.read(
@@ -138,20 +147,14 @@ class Channels:
         permit(caller, operation)
         return found
 
-    async def find(
-        self, caller: Caller, channel_id: str, *, operation: str = "channel.get"
-    ) -> tuple[Sight, ChannelState]:
-        """A channel by its id alone, with the sight it is in; raises NotFound, then Forbidden."""
+    async def sight_of(self, caller: Caller, channel_id: str) -> Sight:
+        """What a call may see that names nothing but this channel; raises NotFound."""
         wanted = normalize_id(channel_id)
         if wanted is None:
             raise NotFound
-        organization_id = caller.organization_id
-        if organization_id is None:
-            organization_id = await self._store.read(lambda c: channels.organization_of(c, wanted))
-            if organization_id is None:
-                raise NotFound
-        sight = Sight(organization_id, caller.project_id)
-        return sight, await self.get(caller, sight, wanted, operation=operation)
+        return await self._directory.sight_by_id(
+            caller, lambda c: channels.organization_of(c, wanted)
+        )
 
     def masked(self, state: ChannelState) -> tuple[dict[str, Any], dict[str, str] | None]:
         """Settings and headers as anyone may read them; headers None where the type has none."""
@@ -202,6 +205,7 @@ class Channels:
             lanes.create(
                 connection, sight, channel.id, version=channel.version, enabled=channel.enabled
             )
+            lanes.describe(connection, sight, channel)
             names = {"name": channel.name, "type": channel.type, "project_id": project_id}
             return Made(None, names)
 
@@ -224,6 +228,8 @@ class Channels:
         """The new channel without its secrets; checks right, type, project and plain members."""
         permit(caller, operation)
         type = self._vault.type(draft.type)
+        if not type.available:
+            raise Invalid("type", f"can't be used here. {type.install}")
         project_id = sight.project_id
         if isinstance(draft.project, str):
             project_id = (await self._directory.project_in(sight, draft.project)).id
@@ -302,9 +308,11 @@ class Channels:
 
     # Test
 
-    async def test(self, caller: Caller, sight: Sight, channel_id: str) -> tuple[bool, Attempt]:
+    async def test(
+        self, caller: Caller, sight: Sight, channel_id: str, *, level: Level = UNSET
+    ) -> tuple[bool, Attempt]:
         """One attempt now, whatever the channel's state; True when it was delivered."""
-        state = await self.get(caller, sight, channel_id, operation="channel.test")
+        state = await self.get(caller, sight, channel_id, level=level, operation="channel.test")
         attempt = await self._tester.send(state.channel)
         return attempt.outcome == "delivered", attempt
 

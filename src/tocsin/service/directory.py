@@ -1,18 +1,19 @@
 """Organizations and projects, and what a call may see of them."""
 
 from collections import OrderedDict
+from collections.abc import Callable
 
 from msgspec import UNSET, UnsetType
 
 from tocsin.domain.errors import Conflict, Forbidden, Invalid, NotFound, QuotaExceeded
-from tocsin.domain.ids import is_id, slug_from_name, slug_valid
+from tocsin.domain.ids import is_id, normalize_id, slug_from_name, slug_valid
 from tocsin.domain.model import AuditEntry, Organization, OrganizationId, Project, ProjectId
 from tocsin.domain.permissions import Caller
 from tocsin.domain.text import check_short
 from tocsin.service.changes import Changes, Made, Target, difference, listing, permit
 from tocsin.service.jobs import JobRunner
 from tocsin.service.sight import Listing, Page, Sight
-from tocsin.storage.control import Connection, audit, jobs, organizations, projects, work
+from tocsin.storage.control import Connection, audit, jobs, keys, organizations, projects, work
 
 NAME_CHARS_MAX = 128
 PROJECTS_MAX = 200
@@ -64,6 +65,28 @@ class Directory:
         if found is None:
             raise NotFound
         return Sight(organization_id, found.id)
+
+    async def sight_by_id(
+        self, caller: Caller, organization_of: Callable[[Connection], OrganizationId | None]
+    ) -> Sight:
+        """What a call may see that names no organization, only the id of something.
+
+        For the operator it is the organization of that, which `organization_of` finds; raises
+        NotFound where there is none.
+        """
+        found = caller.organization_id
+        if found is None:
+            found = await self._store.read(organization_of)
+        if found is None:
+            raise NotFound
+        return Sight(found, caller.project_id)
+
+    async def project_sight(self, caller: Caller, project_id: str) -> Sight:
+        """What a call may see that names nothing but this project; raises NotFound."""
+        wanted = normalize_id(project_id)
+        if wanted is None:
+            raise NotFound
+        return await self.sight_by_id(caller, lambda c: projects.organization_of(c, wanted))
 
     async def _organization_id(self, caller: Caller, ref: str | None) -> OrganizationId:
         own = caller.organization_id
@@ -319,6 +342,7 @@ class Directory:
 
         def delete(connection: Connection) -> Made[None]:
             projects.delete(connection, sight, found.id, now_ms=now_ms)
+            keys.revoke_of_project(connection, sight, found.id, now_ms=now_ms)
             jobs.create(
                 connection,
                 sight,
@@ -337,14 +361,38 @@ class Directory:
 
     # Audit
 
-    async def audit(self, caller: Caller, sight: Sight, page: Page) -> Listing[AuditEntry]:
-        """Who changed what; a key bound to a project sees that there is none (NotFound)."""
+    async def audit(
+        self,
+        caller: Caller,
+        sight: Sight,
+        page: Page,
+        *,
+        action: str | None = None,
+        actor: str | None = None,
+        target: str | None = None,
+        after: int | None = None,
+        before: int | None = None,
+    ) -> Listing[AuditEntry]:
+        """Who changed what; a key bound to a project sees that there is none (NotFound).
+
+        `actor` and `target` are ids or kinds; `after` ≤ at < `before`, in milliseconds.
+        """
         if caller.project_id is not None:
             raise NotFound
         permit(caller, "audit.list")
         return listing(
             await self._store.read(
-                lambda c: audit.walk(c, sight, limit=page.limit, below=page.below)
+                lambda c: audit.walk(
+                    c,
+                    sight,
+                    action=action,
+                    actor=actor and actor.lower(),
+                    target=target and target.lower(),
+                    after=after,
+                    before=before,
+                    limit=page.limit,
+                    below=page.below,
+                )
             )
         )
 

@@ -7,8 +7,12 @@ from tocsin.service.changes import Changes
 from tocsin.service.sight import Sight
 from tocsin.storage.control import Connection, jobs, work
 from tocsin.storage.control.jobs import Task
+from tocsin.telemetry.families import DELIVERIES_FINISHED
+from tocsin.telemetry.instruments import Tally
 
 JOBS_PER_ROUND_MAX = 100
+ENDING = (work.CANCEL_DELETED, work.CANCEL_BACKLOG)
+"""The rows of their steps are deliveries that they end."""
 ROUTED = (work.DELETE_PROJECT, work.DELETE_ORGANIZATION)
 
 _log = logging.getLogger(__name__)
@@ -20,6 +24,7 @@ class JobRunner:
     def __init__(self, changes: Changes) -> None:
         self._changes = changes
         self._store = changes.store
+        self.ended = Tally(DELIVERIES_FINISHED)
 
     async def run_once(self) -> int:
         """One round; returns how many jobs got further: 0 means that nothing can be done now.
@@ -67,6 +72,8 @@ class JobRunner:
             _log.exception("job %s (%s) failed", task.id, task.kind)
             await self._store.write(lambda c: jobs.fail(c, task, task.id, now_ms=now_ms))
             return work.Step(rows=0, finished=True)
+        if task.kind in ENDING or (task.kind == work.DELETE_PROJECT and task.position):
+            self.ended["cancelled",] += done.rows
         if task.kind in ROUTED and not task.position:
             self._changes.forget(Sight(task.organization_id))
         return done

@@ -101,6 +101,13 @@ class Keys:
             return sight.project_id
         return (await self._directory.project_in(sight, ref)).id
 
+    async def sight_of(self, caller: Caller, key_id: str) -> Sight:
+        """What a call may see that names nothing but this key; raises NotFound."""
+        wanted = normalize_id(key_id)
+        if wanted is None:
+            raise NotFound
+        return await self._directory.sight_by_id(caller, lambda c: keys.organization_of(c, wanted))
+
     async def delete(self, caller: Caller, sight: Sight, key_id: str) -> None:
         """Revoke a key; when this returns its token is void on this node."""
         wanted = normalize_id(key_id)
@@ -116,12 +123,16 @@ class Keys:
 
         await self._changes.make(caller, sight, "key.delete", Target("key", found.id), work)
 
-    async def list(self, caller: Caller, sight: Sight, page: Page) -> Listing[Key]:
-        """The keys in sight, without the revoked ones."""
+    async def list(
+        self, caller: Caller, sight: Sight, page: Page, *, revoked: bool = False
+    ) -> Listing[Key]:
+        """The keys in sight; those that are revoked only where they are asked for, too."""
         permit(caller, "key.list")
         return listing(
             await self._store.read(
-                lambda c: keys.walk(c, sight, limit=page.limit, below=page.below)
+                lambda c: keys.walk(
+                    c, sight, revoked=revoked, limit=page.limit, below=page.below
+                )
             )
         )
 

@@ -4,7 +4,7 @@ import builtins
 
 from tocsin.domain.errors import Invalid, NotFound
 from tocsin.domain.ids import normalize_id
-from tocsin.domain.model import Attempt, Delivery, Job, ProjectId, Status, StoredEvent
+from tocsin.domain.model import Attempt, Delivery, DeliveryId, Job, ProjectId, Status, StoredEvent
 from tocsin.domain.permissions import Caller
 from tocsin.service.changes import Changes, Made, Target, listing, permit
 from tocsin.service.directory import Directory
@@ -15,6 +15,7 @@ from tocsin.storage.control import Connection, deliveries, events, jobs
 
 DELIVERIES_OF_EVENT_MAX = 5_000
 ATTEMPTS_SHOWN_MAX = 1_000
+ATTEMPTS_PER_PAGE = 2_000
 
 
 class Log:
@@ -135,6 +136,28 @@ class Log:
             found = deliveries.get(connection, sight, now, wanted)
             permit(caller, "delivery.get")
             return found, deliveries.attempts_of(connection, sight, found, limit=ATTEMPTS_SHOWN_MAX)
+
+        return await self._store.read(work)
+
+    async def attempts(
+        self, caller: Caller, sight: Sight, page: Page
+    ) -> Listing[tuple[DeliveryId, Attempt]]:
+        """The attempts of deliveries in sight, newest delivery first, oldest attempt first.
+
+        `page` counts deliveries; it ends early after one with which it has 2,000 attempts.
+        """
+        permit(caller, "delivery.get")
+        now = self._now()
+
+        def work(connection: Connection) -> Listing[tuple[DeliveryId, Attempt]]:
+            walked = deliveries.walk(connection, sight, now, limit=page.limit, below=page.below)
+            found: builtins.list[tuple[DeliveryId, Attempt]] = []
+            for one in walked.items:
+                tries = deliveries.attempts_of(connection, sight, one, limit=ATTEMPTS_SHOWN_MAX)
+                found += [(one.id, attempt) for attempt in tries]
+                if len(found) >= ATTEMPTS_PER_PAGE and one is not walked.items[-1]:
+                    return Listing(items=found, next=one.id)
+            return Listing(items=found, next=walked.next, scanned_to=walked.scanned_to)
 
         return await self._store.read(work)
 

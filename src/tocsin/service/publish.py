@@ -5,7 +5,7 @@ stores events and deliveries, and what this node claimed at birth goes straight 
 """
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import cast
 
@@ -34,6 +34,7 @@ from tocsin.domain.model import (
     Unmatched,
 )
 from tocsin.domain.permissions import Caller
+from tocsin.service.intake import UNBOUNDED, Intake
 from tocsin.service.ports import Dispatch
 from tocsin.service.routing import Route, Routes, Routing
 from tocsin.service.sight import Sight
@@ -49,6 +50,9 @@ from tocsin.storage.base import (
     Stale,
     Stored,
 )
+from tocsin.telemetry.counts import PublishCounts
+from tocsin.telemetry.families import PUBLISHES_WAITING
+from tocsin.telemetry.instruments import Sample
 
 EVENTS_WAITING_MAX = 20_000
 DELIVERIES_PER_EVENT = DELIVERIES_PER_TRANSACTION_MAX // EVENTS_PER_TRANSACTION_MAX
@@ -99,13 +103,16 @@ class Publisher:
         clock: Clock,
         new_id: Callable[[int], str],
         idempotency_hours: int,
+        intake: Intake = UNBOUNDED,
     ) -> None:
         self._store = store
         self._routing = routing
         self._dispatch = dispatch
         self._clock = clock
         self._new_id = new_id
+        self._intake = intake
         self._key_ms = idempotency_hours * _HOUR_MS
+        self.counts = PublishCounts()
         self._batcher: Batcher[list[NewEvent], list[Added | Exception]] = Batcher(
             self._store_groups, weight_max=EVENTS_PER_TRANSACTION_MAX
         )
@@ -114,18 +121,24 @@ class Publisher:
         """Wait for the transactions under way."""
         await self._batcher.close()
 
+    def samples(self) -> Iterator[Sample]:
+        """What a scrape of the metrics asks for."""
+        yield from self.counts.samples()
+        yield Sample(PUBLISHES_WAITING, (), self._batcher.waiting)
+
     async def accept(
         self, caller: Caller, sight: Sight, drafts: Sequence[EventDraft | TocsinError]
     ) -> list[Answer]:
         """Store events; one answer per draft, in order, each event atomic with its deliveries.
 
-        Raises Forbidden, NotFound, InvalidToken or Unavailable when no draft can be taken. From
-        the transaction on its outcome is the answer, whatever becomes of the caller.
+        Raises Forbidden, NotFound, InvalidToken, RateLimited or Unavailable when no draft can be
+        taken; the last two for a flood of this organization. From the transaction on its outcome is the answer, whatever becomes of the caller.
         """
         if not caller.may("event.publish"):
             raise Forbidden()
-        if self._batcher.waiting > EVENTS_WAITING_MAX:
-            raise Unavailable("Too many publishes are waiting.")
+        self._intake.admit(sight.organization_id)
+        if not self._batcher.fits(sight.organization_id, EVENTS_WAITING_MAX):
+            raise Unavailable("Too many publishes of this organization are waiting.")
         answers: list[Answer | None] = [
             draft if isinstance(draft, TocsinError) else None for draft in drafts
         ]
@@ -140,7 +153,8 @@ class Publisher:
                 return [error if answer is None else answer for answer in answers]
             places, events = self._planned(routes, sight, drafts, left, answers)
             left = []
-            for place, event, added in zip(places, events, await self._submit(events), strict=True):
+            stored = await self._submit(sight.organization_id, events)
+            for place, event, added in zip(places, events, stored, strict=True):
                 if type(added) is Stale:
                     left.append(place)
                 else:
@@ -185,13 +199,13 @@ class Publisher:
                 answers[at] = error
         return places, events
 
-    async def _submit(self, events: list[NewEvent]) -> list[Added | Exception]:
+    async def _submit(self, name: str, events: list[NewEvent]) -> list[Added | Exception]:
         if len(events) == 1:
-            return await self._batcher.submit(events, _weight(events[0]))
+            return await self._batcher.submit(events, _weight(events[0]), name)
         added: list[Added | Exception] = []
         for group in _groups(events):
             try:
-                added += await self._batcher.submit(group, sum(map(_weight, group)))
+                added += await self._batcher.submit(group, sum(map(_weight, group)), name)
             except Unavailable as error:
                 # Of this group only: another one may be stored.
                 added += [error] * len(group)
@@ -230,7 +244,8 @@ class Publisher:
         planned = NewEvent(
             event=event,
             deliveries=[
-                NewDelivery(DeliveryId(new_id(wall_ms)), route.channel_id) for route in targets
+                NewDelivery(DeliveryId(new_id(wall_ms)), route.channel_id, False, route.ordered)
+                for route in targets
             ],
             version=routes.version,
             due_ms=due_ms,
@@ -261,9 +276,14 @@ class Publisher:
         held: list[Held] = []
         try:
             added = await self._store.add(events)
+            self.counts.batches.observe(len(events))
             for event, answer in zip(events, added, strict=True):
-                if type(answer) is Stored and answer.claimed:
-                    held += _held(event, answer)
+                if type(answer) is Stored:
+                    self.counts.stored(len(event.deliveries))
+                    if answer.claimed:
+                        held += _held(event, answer)
+                elif type(answer) is Duplicate:
+                    self.counts.duplicate += 1
         finally:
             self._hand_over(wanted, granted, events, held)
         answers = iter(added)

@@ -25,6 +25,7 @@ class Route(Struct, frozen=True):
     project_id: ProjectId | None
     wants: Callable[[str], bool]
     passes: Callable[[Any], bool] | None
+    ordered: bool = False
 
 
 class Wanting(Struct, frozen=True):
@@ -97,6 +98,7 @@ def _route(row: RouteRow) -> Route:
         row.project_id,
         compile_patterns(row.event_types),
         compile_filter(row.filter) if row.filter else None,
+        row.ordered,
     )
 
 

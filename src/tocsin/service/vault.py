@@ -88,6 +88,8 @@ class Vault:
         if type.has_headers and (change.headers is not UNSET or moved):
             new = {} if change.headers is UNSET else change.headers
             headers = merge_headers(new, stored.headers, moved=moved)
+        if change.settings is not UNSET or headers is not stored.headers:
+            type.check_saved(after, headers)
         secret = stored.secret
         if secret is None and type.signs:
             secret = new_secret()

@@ -1,8 +1,10 @@
-"""Stores: one protocol (`base.py`), SQLite as the embedded default.
+"""Stores: one protocol (`base.py`), SQLite as the embedded default, PostgreSQL for many nodes.
 
 Outside of this package a driver is reached only through here.
 """
 
-from tocsin.storage.sqlite import SqliteStore, StoreInUse
+from tocsin.storage.base import Store
+from tocsin.storage.folder import StoreInUse
+from tocsin.storage.opening import Signals, copying, open_store
 
-__all__ = ["SqliteStore", "StoreInUse"]
+__all__ = ["Signals", "Store", "StoreInUse", "copying", "open_store"]

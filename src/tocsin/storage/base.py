@@ -9,13 +9,15 @@ Errors: `Unavailable` when the store can't be reached, is full, or the outcome o
 unknown. Everything else a driver raises is translated in the driver, once.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Protocol, TypeVar
 
 from msgspec import Struct
 from sqlalchemy import Connection
 
 from tocsin.domain.model import (
+    Breaker,
     ChannelId,
     DeliveryId,
     Event,
@@ -25,20 +27,27 @@ from tocsin.domain.model import (
     Status,
     Unmatched,
 )
+from tocsin.telemetry.instruments import Sample
 
 T = TypeVar("T")
 
 EVENTS_PER_TRANSACTION_MAX = 2_000
 DELIVERIES_PER_TRANSACTION_MAX = 10_000
 ROWS_PER_STEP_MAX = 5_000
+NO_ROOMS: Mapping[ChannelId, int] = MappingProxyType({})
 
 
 class NewDelivery(Struct):
-    """A delivery to insert. `claim` asks for it to be claimed at birth by this node."""
+    """A delivery to insert. `claim` asks for it to be claimed at birth by this node.
+
+    `ordered`: its channel is. It gets its lane's next number (`lanes.last_seq`) in this transaction
+    and is never claimed at birth.
+    """
 
     id: DeliveryId
     channel_id: ChannelId
     claim: bool = False
+    ordered: bool = False
 
 
 class NewEvent(Struct):
@@ -128,7 +137,9 @@ class Settlement(Struct):
     `status` is a final one, or `waiting` with `due_ms` and `step`. `hold_until_ms` holds the
     whole channel. `park` disables the channel for that reason (status must be waiting).
     `version` is the channel's version the attempt used: tracking always counts, but a hold, a
-    park or the failing streak only apply to the channel's current version.
+    park, the breaker or the failing streak only apply to the channel's current version.
+    `breaker` is the channel's; what the attempt does to it is `domain.breaking.effect_of`. It
+    matters for failures only: a success closes whatever is open.
     """
 
     id: DeliveryId
@@ -145,13 +156,16 @@ class Settlement(Struct):
     hold_until_ms: int = 0
     park: str | None = None
     counts_in_streak: bool = True
+    breaker: Breaker | None = None
 
 
 class Settled(Struct):
-    """What a settle did: which items did not apply any more, and which channels it disabled."""
+    """What a settle did: which items did not apply any more, which channels it disabled, and whose
+    breaker it opened, with the moment (storage ms) of the first probe."""
 
     superseded: list[DeliveryId]
     disabled: list[tuple[OrganizationId, ChannelId]]
+    opened: list[tuple[ChannelId, int]] = []
 
 
 class DataPlane(Protocol):
@@ -175,9 +189,16 @@ class DataPlane(Protocol):
         lane_room: int,
         full: Sequence[ChannelId],
         over: Sequence[OrganizationId] = (),
+        rooms: Mapping[ChannelId, int] = NO_ROOMS,
     ) -> Claims:
         """Claim free due deliveries, oldest lane first, but for lanes in `full` and of
-        organizations in `over`."""
+        organizations in `over`.
+
+        A lane in `rooms` has room for so many instead of `lane_room`. Of an ordered lane the rows
+        come by number, and only while no node holds any of it; a head that is not due yet, or
+        fails and waits, keeps the rest. Of a lane whose breaker is not closed only a probe is
+        claimed, from `breaker_until_ms` on.
+        """
         ...
 
     async def settle(self, settlements: Sequence[Settlement]) -> Settled:
@@ -206,4 +227,36 @@ class ControlPlane(Protocol):
 
 
 class Store(DataPlane, ControlPlane, Protocol):
-    """Both planes of one database."""
+    """Both planes of one database, open."""
+
+    @property
+    def floor_ms(self) -> int:
+        """The latest time stored before this process; ids are made above it."""
+        ...
+
+    @property
+    def lease_until(self) -> float:
+        """The moment (monotonic, s) until which what this node holds is its own for sure: no send
+        starts that could outlast it. Infinite where there can be no other node."""
+        ...
+
+    @property
+    def epoch(self) -> int:
+        """Rises when this node's lease was lost: what was claimed before must not be sent."""
+        ...
+
+    def samples(self) -> Iterable[Sample]:
+        """What a scrape of the metrics asks for; it may look at files."""
+        ...
+
+    async def note_time(self) -> None:
+        """Store the storage time, for a later process to go on from."""
+        ...
+
+    async def ping(self) -> None:
+        """Return when the database has answered; raises Unavailable."""
+        ...
+
+    async def forget_keys(self, before_ms: int, limit: int) -> int:
+        """Delete up to `limit` idempotency keys made before a moment; returns how many."""
+        ...

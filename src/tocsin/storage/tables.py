@@ -1,6 +1,7 @@
 """The schema, once, for both databases.
 
-Control plane: organizations, projects, keys, channels, jobs, audit. Data plane (hot): lanes,
+Control plane: organizations, projects, keys, users with members, sessions and links, channels,
+jobs, audit. Data plane (hot): lanes,
 events, deliveries, attempts, idempotency; no foreign keys, few indexes, written by hand per driver.
 Times are integer milliseconds; ids are 24 lower-case hex characters, compared byte by byte.
 """
@@ -16,6 +17,18 @@ metadata = sa.MetaData()
 Id = Text().with_variant(Text(collation="C"), "postgresql")
 Ms = BigInteger
 
+NODE_NUMBER_MAX = 2**24 - 1
+
+# On PostgreSQL what is updated all the time keeps room in its pages, and is cleaned by count: a
+# share of the table would be too early for a small one and too late for a large one. Events,
+# deliveries and attempts are partitioned by the day their id was made (`postgres/partitions.py`).
+HOT_ROWS = {
+    "fillfactor": 50,
+    "autovacuum_vacuum_scale_factor": 0,
+    "autovacuum_vacuum_threshold": 1000,
+    "autovacuum_vacuum_cost_delay": 0,
+}
+
 meta = Table(
     "meta",
     metadata,
@@ -29,8 +42,12 @@ nodes = Table(
     # Never used twice: the number is part of every id the node makes.
     Column("number", Integer, primary_key=True, autoincrement=False),
     Column("started_at", Ms, nullable=False),
+    # PostgreSQL: on the database's clock; whoever finds it passed may free what the node holds.
     Column("lease_until_ms", Ms, nullable=False),
+    postgresql_with=HOT_ROWS,
 )
+# PostgreSQL only; SQLite has one node at a time and takes the next number itself.
+node_numbers = sa.Sequence("node_numbers", maxvalue=NODE_NUMBER_MAX, metadata=metadata)
 
 organizations = Table(
     "organizations",
@@ -93,6 +110,69 @@ keys = Table(
 )
 Index("keys_token", keys.c.token_hash, unique=True)
 Index("keys_organization", keys.c.organization_id, keys.c.id)
+
+users = Table(
+    "users",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("email", Text, nullable=False),  # lower-case
+    Column("name", Text, nullable=False),
+    Column("password_hash", Text),  # null: no password yet, nobody signs in
+    Column("created_at", Ms, nullable=False),
+    Column("updated_at", Ms, nullable=False),
+)
+Index("users_email", users.c.email, unique=True)
+
+members = Table(
+    "members",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("organization_id", Id, nullable=False),
+    Column("user_id", Id, nullable=False),
+    Column("role", Text, nullable=False),
+    Column("created_at", Ms, nullable=False),
+    Column("updated_at", Ms, nullable=False),
+)
+Index("members_organization", members.c.organization_id, members.c.id)
+Index("members_user", members.c.user_id, members.c.organization_id, unique=True)
+
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("token_hash", Text, nullable=False),
+    Column("user_id", Id, nullable=False),
+    # What the person has chosen to work on; the role is read from `members` each time.
+    Column("organization_id", Id),
+    Column("project_id", Id),
+    Column("address", Text),
+    # The network that the address counts to: this person has signed in from there before.
+    Column("bucket", Text, nullable=False),
+    Column("user_agent", Text, nullable=False),
+    Column("created_at", Ms, nullable=False),
+    Column("seen_at", Ms, nullable=False),
+    Column("ends_at", Ms, nullable=False),
+    Column("expires_at", Ms, nullable=False),
+)
+Index("sessions_token", sessions.c.token_hash, unique=True)
+Index("sessions_user", sessions.c.user_id, sessions.c.id)
+Index("sessions_end", sessions.c.ends_at)
+
+links = Table(
+    "links",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("token_hash", Text, nullable=False),
+    Column("email", Text, nullable=False),
+    Column("user_id", Id),
+    Column("organization_id", Id),
+    Column("role", Text),
+    Column("created_at", Ms, nullable=False),
+    Column("expires_at", Ms, nullable=False),
+)
+Index("links_token", links.c.token_hash, unique=True)
+Index("links_end", links.c.expires_at)
 
 channels = Table(
     "channels",
@@ -183,8 +263,20 @@ lanes = Table(
     Column("backlog_before_ms", Ms),
     Column("backlog_through", Id),
     Column("backlog_due_ms", Ms, nullable=False, server_default="0"),
+    # null: closed; 'open': nothing but a probe is claimed, from breaker_until_ms on; 'probing': one
+    # is under way (`breaker_probe`), and breaker_until_ms is its deadline. While it is not closed
+    # blocked_until_ms is never below breaker_until_ms.
     Column("breaker_state", Text),
     Column("breaker_until_ms", Ms, nullable=False, server_default="0"),
+    Column("breaker_probe", Id),
+    # The different deliveries that failed in a row, by id, with a space between them.
+    Column("breaker_streak", Text, nullable=False, server_default=""),
+    # Of the channel: deliveries are numbered, and served by number, one at a time.
+    Column("ordered", Boolean, nullable=False, server_default=sa.false()),
+    # Deliveries made before it was ordered may still wait without a number: they go first.
+    Column("unnumbered", Boolean, nullable=False, server_default=sa.false()),
+    # Of the channel: ordered, or with a rate limit or cap of its own. Only `owner` claims from it.
+    Column("exclusive", Boolean, nullable=False, server_default=sa.false()),
     Column("owner", Integer, nullable=False, server_default="0"),
     Column("last_seq", BigInteger, nullable=False, server_default="0"),
     # Copy of channels.version: an attempt made with older settings changes nothing here.
@@ -196,6 +288,7 @@ lanes = Table(
     Column("failing_delivery", Id),
     Column("failing_since_ms", Ms),
     sqlite_with_rowid=False,
+    postgresql_with=HOT_ROWS,
 )
 Index(
     "lanes_due",
@@ -219,6 +312,7 @@ events = Table(
     # The large ones last: lists read the others without their overflow pages.
     Column("people", LargeBinary),
     Column("data", LargeBinary, nullable=False),
+    postgresql_partition_by="RANGE (id)",
 )
 Index("events_organization", events.c.organization_id, events.c.id)
 
@@ -248,6 +342,7 @@ deliveries = Table(
     Column("last_status_code", Integer),
     Column("last_error", Text),
     sqlite_with_rowid=False,
+    postgresql_partition_by="RANGE (id)",
 )
 Index("deliveries_channel", deliveries.c.channel_id, deliveries.c.id)
 Index("deliveries_organization", deliveries.c.organization_id, deliveries.c.id)
@@ -260,6 +355,13 @@ Index(
     deliveries.c.id,
     sqlite_where=deliveries.c.status == "waiting",
     postgresql_where=deliveries.c.status == "waiting",
+)
+Index(
+    "deliveries_ordered",
+    deliveries.c.channel_id,
+    deliveries.c.seq,
+    sqlite_where=sa.and_(deliveries.c.status == "waiting", deliveries.c.seq.is_not(None)),
+    postgresql_where=sa.and_(deliveries.c.status == "waiting", deliveries.c.seq.is_not(None)),
 )
 
 attempts = Table(
@@ -277,6 +379,7 @@ attempts = Table(
     Column("response_body", Text),
     Column("superseded", Boolean, nullable=False),
     sqlite_with_rowid=False,
+    postgresql_partition_by="RANGE (delivery_id)",
 )
 
 idempotency = Table(

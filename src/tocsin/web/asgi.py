@@ -12,13 +12,17 @@ from litestar.plugins import PluginProtocol
 import tocsin
 from tocsin.config import Settings
 from tocsin.domain.errors import Invalid, MethodNotAllowed, RouteNotFound
+from tocsin.telemetry.counts import RequestCounts
 from tocsin.web.applivery import routes as applivery
 from tocsin.web.auth import Gate
 from tocsin.web.calls import Call, Edge
+from tocsin.web.cookies import NAME as COOKIE
 from tocsin.web.cursors import Cursors
 from tocsin.web.dialects import Dialect, refuse
 from tocsin.web.front import Front
 from tocsin.web.hookstream import routes as hookstream
+from tocsin.web.link_pages import LinkPages
+from tocsin.web.metrics import MetricsPage
 from tocsin.web.native import routes as native
 from tocsin.web.publish import PublishHandler
 from tocsin.web.reference.pages import Reference
@@ -34,11 +38,12 @@ DESCRIPTION = (
 
 def build(services: Services, settings: Settings, *, cursor_key: bytes) -> Front:
     """The ASGI application. `cursor_key` is secret and survives restarts; all nodes share it."""
-    gate = Gate(services)
+    gate, counts = Gate(services), RequestCounts()
     publish = PublishHandler(
         gate=gate,
         publisher=services.publisher,
         clock=services.clock,
+        counts=counts,
         events_per_second=settings.publish_events_per_second,
     )
     framework = _framework()
@@ -53,6 +58,10 @@ def build(services: Services, settings: Settings, *, cursor_key: bytes) -> Front
         gate=gate,
         health=services.health,
         reference=reference,
+        links=LinkPages(services, gate),
+        metrics=MetricsPage(services, gate),
+        counts=counts,
+        clock=services.clock,
     )
 
 
@@ -81,12 +90,15 @@ def _framework() -> Litestar:
             use_handler_docstrings=True,
             description=DESCRIPTION,
             render_plugins=[Document()],
-            security=[{"bearer": []}, {"key": []}],
+            security=[{"bearer": []}, {"key": []}, {"session": []}],
             components=Components(
                 security_schemes={
                     "bearer": SecurityScheme(type="http", scheme="bearer"),
                     "key": SecurityScheme(
                         type="apiKey", name="X-API-Key", security_scheme_in="header"
+                    ),
+                    "session": SecurityScheme(
+                        type="apiKey", name=COOKIE, security_scheme_in="cookie"
                     ),
                 }
             ),

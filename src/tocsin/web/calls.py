@@ -13,9 +13,10 @@ from litestar.datastructures import State
 from litestar.handlers import BaseRouteHandler
 
 from tocsin.domain.errors import Forbidden, Malformed, UnsupportedEncoding
+from tocsin.domain.people import Visitor
 from tocsin.domain.permissions import Caller
 from tocsin.service.sight import Sight
-from tocsin.web import codec
+from tocsin.web import codec, cookies
 from tocsin.web.auth import Gate
 from tocsin.web.cursors import Cursors
 from tocsin.web.dialects import Dialect
@@ -50,6 +51,22 @@ class Call(Request[Any, Any, State]):
         """The use cases."""
         return self.edge.services
 
+    def visitor(self) -> Visitor:
+        """Where the person comes from."""
+        scope: Any = self.scope
+        return self.edge.gate.visitor(scope)
+
+    def sign_in(self, token: str) -> None:
+        """Have the reply put this session into the browser."""
+        scope: Any = self.scope
+        secure = self.edge.gate.origins.secure(scope)
+        scope["tocsin.cookies"] = cookies.given(token, secure=secure)
+
+    def sign_out(self) -> None:
+        """Have the reply take the session out of the browser."""
+        scope: Any = self.scope
+        scope["tocsin.cookies"] = cookies.taken(secure=self.edge.gate.origins.secure(scope))
+
     def parameters(self) -> Query:
         """The query string."""
         return Query(self.scope["query_string"])
@@ -79,18 +96,28 @@ async def native_guard(connection: ASGIConnection[Any, Any, Any, Any], h: BaseRo
     """Let a native call in.
 
     `opt` of its handler: `operation`, the one permission; `operator`, only with the operator
-    token; `whole`, a write at organization level; `target`, the `{id}` is a channel. Where no
-    body is read the use case itself checks existence and permission, in this order.
+    token; `whole`, a write at organization level; `target`, the `{id}` is a channel or a member;
+    `person`, only for people who have signed in; `open`, for everybody. Where no body is read the
+    use case itself checks existence and permission, in this order.
     """
     call = cast(Call, connection)
     edge = call.edge
     scope: Any = call.scope
+    if h.opt.get("open"):
+        call.caller = edge.gate.admit_stranger(scope, Dialect.NATIVE)
+        if "token" in call.path_params and takes_body(h):
+            await edge.services.links.show(call.path_params["token"])
+        return
     caller = call.caller = await edge.gate.admit(scope, Dialect.NATIVE)
     organization = call.path_params.get("org")
     if organization is not None:
         call.sight = await edge.gate.sight(caller, organization)
     if h.opt.get("operator") and caller.kind != "operator":
         raise Forbidden("This call needs the operator token.")
+    if h.opt.get("person"):
+        if caller.kind != "session":
+            raise Forbidden("This call is for people who have signed in.")
+        return
     if h.opt.get("whole") and caller.project_id is not None:
         raise Forbidden()
     if takes_body(h):
@@ -109,6 +136,8 @@ async def _before_body(call: Call, h: BaseRouteHandler) -> None:
         await services.directory.sight(call.caller, parts["org"], parts["project"])
     if h.opt.get("target") == "channel":
         await services.channels.get(call.caller, call.sight, parts["id"], operation=operation)
+    if h.opt.get("target") == "member":
+        await services.members.look(call.sight, parts["id"])
     require(call.caller, operation)
 
 

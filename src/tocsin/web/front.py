@@ -1,21 +1,43 @@
 """The first thing a request meets: health, publishing, then the framework with all other calls."""
 
+import re
 import secrets
+from collections.abc import Awaitable
 from contextlib import AbstractAsyncContextManager
 
 from litestar import Litestar
 
+from tocsin.clock import Clock
 from tocsin.domain.errors import MethodNotAllowed
+from tocsin.telemetry import REQUEST_ID
+from tocsin.telemetry.counts import RequestCounts
 from tocsin.web.auth import Gate
 from tocsin.web.dialects import Dialect, dialect_of, refuse
+from tocsin.web.link_pages import PATH as LINKS
+from tocsin.web.link_pages import LinkPages
+from tocsin.web.metrics import PATH as METRICS
+from tocsin.web.metrics import MetricsPage
 from tocsin.web.publish import PublishHandler
 from tocsin.web.reference.pages import PATH as REFERENCE
 from tocsin.web.reference.pages import Reference
-from tocsin.web.replies import ClientGone, Message, Receive, Scope, Send, send_refusal, send_reply
+from tocsin.web.replies import (
+    ClientGone,
+    Message,
+    Receive,
+    Scope,
+    Send,
+    private_headers,
+    send_refusal,
+    send_reply,
+)
 from tocsin.web.services import Health
 
 # A method that no route has: the framework answers it with the methods that the path has.
 ASK = "ASK"
+
+READING = ("GET", "HEAD", "OPTIONS")
+
+_LINK = re.compile(r"(/links?/)[^/]{20,}")
 
 
 class Front:
@@ -29,12 +51,20 @@ class Front:
         gate: Gate,
         health: Health,
         reference: Reference,
+        links: LinkPages,
+        metrics: MetricsPage,
+        counts: RequestCounts,
+        clock: Clock,
     ) -> None:
         self._framework = framework
-        self._publish = publish
+        self.publish = publish
         self._gate = gate
         self._health = health
         self._reference = reference
+        self._links = links
+        self._metrics = metrics
+        self.counts = counts
+        self._monotonic = clock.monotonic
 
     def lifespan(self) -> AbstractAsyncContextManager[None]:
         """Start and stop what the framework has to start and stop."""
@@ -51,20 +81,31 @@ class Front:
             return
         # A copy: the server keeps its own scope and looks at the method to frame the reply.
         scope = dict(scope)
-        path = scope["tocsin.path"] = scope["path"]
+        path = scope["path"]
+        # What is told of a request elsewhere: the token of a link is a secret.
+        scope["tocsin.path"] = _LINK.sub(r"\1…", path)
         dialect = scope["tocsin.dialect"] = dialect_of(path)
+        published = scope["method"] == "POST" and dialect is Dialect.NATIVE
+        if published and (match := self.publish.matches(scope)):
+            await self.publish(scope, receive, send, match)  # which counts for itself
+            return
+        send = self._counted(scope, send)
         if dialect is Dialect.NATIVE:
-            if scope["method"] == "POST" and (match := self._publish.matches(scope)):
-                await self._publish(scope, receive, send, match)
-                return
             if path in ("/healthz", "/readyz"):
                 await self._tell_health(scope, send)
                 return
+            if path == METRICS:
+                await self._show(self._metrics(scope, send), scope, send)
+                return
+            if path.startswith(LINKS):
+                await self._show(self._links(scope, receive, send), scope, send)
+                return
             if path == REFERENCE or path.startswith(REFERENCE + "/"):
-                await self._show_reference(scope, send)
+                await self._show(self._reference(scope, send), scope, send)
                 return
         elif dialect is Dialect.HOOKSTREAM:
             scope["tocsin.request_id"] = f"req_{secrets.token_hex(6)}"
+            REQUEST_ID.set(scope["tocsin.request_id"])
             send = self._marked(scope, send)
         await self._call(scope, receive, send)
 
@@ -73,7 +114,10 @@ class Front:
 
         async def sending(message: Message) -> None:
             nonlocal started
-            started = True
+            if not started:
+                started = True
+                if given := scope.get("tocsin.cookies"):
+                    message["headers"] = [*message["headers"], *private_headers(given)]
             await send(message)
 
         if scope["method"] == "HEAD":
@@ -100,11 +144,26 @@ class Front:
             retry = [(b"retry-after", b"1")]
             await send_reply(send, 503, b'{"status":"not ready"}', headers=retry)
 
-    async def _show_reference(self, scope: Scope, send: Send) -> None:
+    async def _show(self, page: Awaitable[None], scope: Scope, send: Send) -> None:
         try:
-            await self._reference(scope, send)
+            await page
+        except ClientGone:
+            return
         except Exception as error:
             await send_refusal(send, refuse(scope, error))
+
+    def _counted(self, scope: Scope, send: Send) -> Send:
+        """Every reply is counted, with the time until its head."""
+        method = "read" if scope["method"] in READING else "write"
+        calls = self.counts.calls(scope["tocsin.dialect"].value, method)
+        began = self._monotonic()
+
+        async def counted(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                calls.answered(message["status"], self._monotonic() - began)
+            await send(message)
+
+        return counted
 
     def _marked(self, scope: Scope, send: Send) -> Send:
         """Every hookstream reply carries its id and what is left of the budget."""

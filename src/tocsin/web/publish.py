@@ -18,20 +18,24 @@ from tocsin.domain.errors import (
     PayloadTooLarge,
     RateLimited,
     TocsinError,
+    Unauthenticated,
     Unavailable,
     UnsupportedEncoding,
 )
 from tocsin.domain.model import People, Unmatched
+from tocsin.domain.permissions import Caller
 from tocsin.domain.text import iso, parse_time
 from tocsin.limits import TokenBuckets
 from tocsin.service.publish import Accepted, EventDraft, Publisher
 from tocsin.service.sight import Sight
+from tocsin.telemetry.counts import RequestCounts
 from tocsin.web import batch, codec
 from tocsin.web.auth import Gate
 from tocsin.web.dialects import Dialect, refuse
 from tocsin.web.native.problems import Problem, problem
 from tocsin.web.replies import (
     ClientGone,
+    Pairs,
     Receive,
     Scope,
     Send,
@@ -54,6 +58,17 @@ CHANNELS_MAX = 1_000
 _YEAR_2000_MS = 946_684_800_000
 _DAY_MS = 86_400_000
 _PATH = re.compile(r"/+api/+v1/+organizations/+([^/]+)/+events(/+batch)?/*")
+_PLAIN_PATH = re.compile(rb"/api/v1/organizations/([0-9a-f]{24})/events(/batch)?")
+_UNUSUAL = frozenset(
+    {
+        b"content-encoding",
+        b"expect",
+        b"idempotency-key",
+        b"tocsin-delivery",
+        b"transfer-encoding",
+        b"upgrade",
+    }
+)
 _LINK = re.compile(r"https?://[^\s\x00-\x20\x7f\\]+", re.IGNORECASE)
 
 
@@ -121,7 +136,16 @@ class BatchOut(Struct):
 
 
 _event = codec.decoder(EventIn)
+_plain_batch = codec.decoder(BatchIn).decode
 _encode = msgspec.json.Encoder().encode
+
+
+class Known(Struct):
+    """A publish whose sender is known before anything had to be waited for."""
+
+    caller: Caller
+    sight: Sight
+    batch: bool
 
 
 class _Head(Struct):
@@ -135,11 +159,19 @@ class PublishHandler:
     """Answers publishes; `matches` says which requests are some."""
 
     def __init__(
-        self, *, gate: Gate, publisher: Publisher, clock: Clock, events_per_second: int = 0
+        self,
+        *,
+        gate: Gate,
+        publisher: Publisher,
+        clock: Clock,
+        events_per_second: int = 0,
+        counts: RequestCounts | None = None,
     ) -> None:
         self._gate = gate
         self._publisher = publisher
         self._clock = clock
+        self._counts = counts or RequestCounts()
+        self._calls = self._counts.calls(Dialect.NATIVE.value, "write")
         self._rate = TokenBuckets(events_per_second * 60, clock.monotonic, burst=events_per_second)
 
     @staticmethod
@@ -147,21 +179,76 @@ class PublishHandler:
         """The path's parts: organization, and whether it is a batch."""
         return _PATH.fullmatch(scope["path"])
 
+    def known(self, path: bytes, headers: Pairs, peer: str | None) -> Known | None:
+        """Who publishes, if the head says it all: a key at hand, in its own organization.
+
+        None for whatever is not as usual: such a request goes the long way, which refuses it or
+        does what it asks for.
+        """
+        match = _PLAIN_PATH.fullmatch(path)
+        if match is None:
+            return None
+        token = length = None
+        for name, value in headers:
+            if name == b"authorization" and token is None:
+                token = value
+            elif name == b"content-length":
+                length = value
+            elif name in _UNUSUAL:
+                return None
+        most = BATCH_BYTES_MAX if match[2] else BODY_BYTES_MAX
+        if token is None or length is None or not length.isdigit() or int(length[:19]) > most:
+            return None
+        try:
+            caller = self._gate.at_hand(token, headers, peer)
+        except Unauthenticated:
+            return None
+        own = None if caller is None else caller.organization_id
+        if caller is None or own is None or own != match[1].decode():
+            return None
+        if not caller.may("event.publish"):
+            return None
+        sight = Sight(own, caller.project_id)
+        return Known(caller, sight, match[2] is not None)
+
+    async def answer(self, known: Known, body: bytes) -> bytes:
+        """What a whole publish is answered with 202; raises what it is refused with."""
+        if known.batch:
+            return await self._many(known.caller, known.sight, body)
+        return await self._one(known.caller, known.sight, body, None)
+
     async def __call__(
         self, scope: Scope, receive: Receive, send: Send, path: re.Match[str]
     ) -> None:
         """Answer one publish."""
+        began = self.began()
         try:
             one_by_one = self._batch if path[2] else self._single
-            status, body = await one_by_one(scope, receive, path[1])
+            body = await one_by_one(scope, receive, path[1])
         except ClientGone:
             return
         except Exception as error:
-            await send_refusal(send, refuse(scope, error))
+            refusal = refuse(scope, error)
+            self.refused(began, refusal.status, error)
+            await send_refusal(send, refusal)
         else:
-            await send_reply(send, status, body)
+            self.accepted(began)
+            await send_reply(send, 202, body)
 
-    async def _single(self, scope: Scope, receive: Receive, organization: str) -> tuple[int, bytes]:
+    def began(self) -> float:
+        """A moment, for `accepted` and `refused`."""
+        return self._clock.monotonic()
+
+    def accepted(self, began: float) -> None:
+        """Count a publish that began then and is answered with 202."""
+        self._calls.answered(202, self._clock.monotonic() - began)
+
+    def refused(self, began: float, status: int, error: Exception) -> None:
+        """Count one that is answered with an error."""
+        self._calls.answered(status, self._clock.monotonic() - began)
+        self._counts.refused(error.code if isinstance(error, TocsinError) else TocsinError.code)
+
+    async def _single(self, scope: Scope, receive: Receive, organization: str) -> bytes:
         gate = self._gate
         caller = await gate.identify(scope, Dialect.NATIVE)
         sight = await gate.sight(caller, organization)
@@ -171,16 +258,19 @@ class PublishHandler:
         body = await read_body(scope, receive, BODY_BYTES_MAX)
         if head.looped:
             raise Loop()
+        return await self._one(caller, sight, body, _header_key(head))
+
+    async def _one(self, caller: Caller, sight: Sight, body: bytes, key: str | None) -> bytes:
         if len(body) > EVENT_BYTES_MAX:
             body = body.strip(b" \t\r\n")
-        draft = self._draft(body, _header_key(head))
+        draft = self._draft(body, key)
         self._count(sight, 1)
         (answer,) = await self._publisher.accept(caller, sight, (draft,))
         if isinstance(answer, TocsinError):
             raise answer
-        return 202, _encode(_accepted(answer))
+        return _encode(_accepted(answer))
 
-    async def _batch(self, scope: Scope, receive: Receive, organization: str) -> tuple[int, bytes]:
+    async def _batch(self, scope: Scope, receive: Receive, organization: str) -> bytes:
         gate = self._gate
         caller = await gate.identify(scope, Dialect.NATIVE)
         sight = await gate.sight(caller, organization)
@@ -192,27 +282,51 @@ class PublishHandler:
             raise Loop()
         if head.keys:
             raise Invalid("Idempotency-Key", "a batch takes idempotency_key in each event")
-        drafts: list[EventDraft | TocsinError] = []
-        for part in await batch.split(body):
-            try:
-                drafts.append(self._draft(part, None, checked=True))
-            except TocsinError as error:
-                drafts.append(error)
+        return await self._many(caller, sight, body)
+
+    async def _many(self, caller: Caller, sight: Sight, body: bytes) -> bytes:
+        drafts = self._plain_drafts(body)
+        if drafts is None:
+            drafts = []
+            for part in await batch.split(body):
+                try:
+                    drafts.append(self._draft(part, None, checked=True))
+                except TocsinError as error:
+                    drafts.append(error)
         self._count(sight, len(drafts))
         answers = await self._publisher.accept(caller, sight, drafts)
         if all(isinstance(answer, Unavailable) for answer in answers):
             assert isinstance(answers[0], Unavailable)
             raise answers[0]
+        for answer in answers:
+            if isinstance(answer, TocsinError):
+                self._counts.refused(answer.code)
         results = [
             RefusedOut(problem(answer)) if isinstance(answer, TocsinError) else _accepted(answer)
             for answer in answers
         ]
-        return 202, _encode(_Results(results))
+        return _encode(_Results(results))
 
     def _count(self, sight: Sight, events: int) -> None:
         budget = self._rate.take(sight.organization_id, events)
         if not budget.allowed:
             raise RateLimited("Too many events.", budget.retry_after_seconds)
+
+    def _plain_drafts(self, body: bytes) -> list[EventDraft | TocsinError] | None:
+        """All events of a small batch, decoded in one go; None if any of them needs a closer look.
+
+        None of them can be larger than an event may be, and whatever is wrong is found again.
+        """
+        if len(body) > EVENT_BYTES_MAX:
+            return None
+        try:
+            body.decode()
+            events = _plain_batch(body).events
+            if 1 <= len(events) <= batch.EVENTS_MAX:
+                return [self._checked(event, None) for event in events]
+        except (ValueError, RecursionError, TocsinError):
+            pass
+        return None
 
     def _draft(self, body: bytes, key: str | None, checked: bool = False) -> EventDraft:
         """Decode and check one event; `checked` bytes are known to be UTF-8."""
@@ -220,7 +334,9 @@ class PublishHandler:
             raise PayloadTooLarge(f"The event is larger than {EVENT_BYTES_MAX} bytes.")
         if not checked:
             codec.check_utf8(body)
-        event: EventIn = codec.decode_as(body, _event)
+        return self._checked(codec.decode_as(body, _event), key)
+
+    def _checked(self, event: EventIn, key: str | None) -> EventDraft:
         data = bytes(event.data)
         codec.check_data(data)
         if event.idempotency_key is not None:

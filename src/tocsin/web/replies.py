@@ -74,6 +74,11 @@ def shown_message(error: TocsinError) -> str:
     return "Something went wrong on our side." if error.code == "internal" else error.message
 
 
+def private_headers(cookies: list[bytes]) -> Pairs:
+    """The headers of a reply that signs somebody in or out."""
+    return [(b"cache-control", b"no-store"), *((b"set-cookie", one) for one in cookies)]
+
+
 async def read_body(scope: Scope, receive: Receive, bytes_max: int) -> bytes:
     """The request's body; raises PayloadTooLarge before reading past the limit."""
     for name, value in scope["headers"]:

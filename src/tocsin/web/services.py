@@ -4,13 +4,19 @@ from typing import Protocol
 
 from tocsin.clock import Clock
 from tocsin.config import Settings
+from tocsin.service.backup import Backups
 from tocsin.service.channels import Channels
 from tocsin.service.credentials import Credentials
 from tocsin.service.directory import Directory
 from tocsin.service.keys import Keys
+from tocsin.service.links import Links
 from tocsin.service.log import Log
+from tocsin.service.members import Members
+from tocsin.service.people import People
 from tocsin.service.publish import Publisher
+from tocsin.service.sessions import Sessions
 from tocsin.service.slack import SlackSetup
+from tocsin.telemetry.exposition import Metrics
 
 
 class Health(Protocol):
@@ -39,8 +45,20 @@ class Services(Protocol):
     @property
     def credentials(self) -> Credentials: ...
     @property
+    def sessions(self) -> Sessions: ...
+    @property
+    def people(self) -> People: ...
+    @property
+    def links(self) -> Links: ...
+    @property
+    def members(self) -> Members: ...
+    @property
+    def backups(self) -> Backups: ...
+    @property
     def settings(self) -> Settings: ...
     @property
     def clock(self) -> Clock: ...
     @property
     def health(self) -> Health: ...
+    @property
+    def metrics(self) -> Metrics: ...

@@ -1,22 +1,8 @@
-import itertools
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from tests.storage.control.databases import (
-    Database,
-    Sqlite,
-    postgres_database,
-    postgres_server,
-)
-
-_numbers = itertools.count()
-
-
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[str]:
-    with postgres_server() as server:
-        yield server
+from tests.storage.control.databases import Database, Sqlite, postgres_database
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -27,6 +13,5 @@ async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncItera
         yield opened
         opened.engine.dispose()
         return
-    server = request.getfixturevalue("postgres")
-    async with postgres_database(server, f"test{next(_numbers)}") as made:
+    async with postgres_database() as made:
         yield made

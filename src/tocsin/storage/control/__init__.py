@@ -7,6 +7,7 @@ organization's routes or rights is preceded by `organizations.touch`, which lock
 version, so that changes of one organization come one after another.
 
     organizations, projects, keys, channels   the things themselves
+    users, members, sessions, links           people, and how they come in
     lanes                                     what a change of a channel tells the data plane
     events, deliveries                        the log, read (and one delivery re-opened)
     jobs, work                                durable jobs, and the bounded steps they consist of
@@ -24,9 +25,13 @@ from tocsin.storage.control import (
     jobs,
     keys,
     lanes,
+    links,
+    members,
     organizations,
     projects,
     schema,
+    sessions,
+    users,
     work,
 )
 from tocsin.storage.control.walk import ROWS_SCANNED_MAX, Sight, Walked
@@ -43,8 +48,12 @@ __all__ = [
     "jobs",
     "keys",
     "lanes",
+    "links",
+    "members",
     "organizations",
     "projects",
     "schema",
+    "sessions",
+    "users",
     "work",
 ]

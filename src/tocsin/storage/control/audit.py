@@ -2,11 +2,21 @@
 
 import msgspec
 import sqlalchemy as sa
-from sqlalchemy import Connection
+from sqlalchemy import ColumnElement, Connection, FromClause
 
+from tocsin.domain.ids import floor, is_id
 from tocsin.domain.model import AuditEntry, OrganizationId
-from tocsin.storage.control.walk import AnyRow, Sight, Walked, newest, put
+from tocsin.storage.control.walk import AnyRow, Sight, Walked, made_between, newest, put
 from tocsin.storage.tables import audit
+
+_SCANNED = (
+    audit.c.id,
+    audit.c.action,
+    audit.c.actor_id,
+    audit.c.actor_kind,
+    audit.c.target_id,
+    audit.c.target_kind,
+)
 
 
 def _entry(row: AnyRow) -> AuditEntry:
@@ -47,15 +57,43 @@ def record(connection: Connection, sight: Sight, entry: AuditEntry) -> None:
 
 
 def walk(
-    connection: Connection, sight: Sight, *, limit: int, below: str | None
+    connection: Connection,
+    sight: Sight,
+    *,
+    limit: int,
+    below: str | None,
+    action: str | None = None,
+    actor: str | None = None,
+    target: str | None = None,
+    after: int | None = None,
+    before: int | None = None,
 ) -> Walked[AuditEntry]:
-    """The entries of the organization; with a project in sight there are none to see."""
+    """The entries of the organization; with a project in sight there are none to see.
+
+    `actor` and `target` are an id or a kind, such as `operator` or `channel`; `after` ≤ at <
+    `before`.
+    """
     if sight.project_id is not None:
         return Walked(items=[])
+
+    def keep(scan: FromClause) -> list[ColumnElement[bool]]:
+        wanted = []
+        if action is not None:
+            wanted.append(scan.c.action == action)
+        if actor is not None:
+            wanted.append((scan.c.actor_id if is_id(actor) else scan.c.actor_kind) == actor)
+        if target is not None:
+            wanted.append((scan.c.target_id if is_id(target) else scan.c.target_kind) == target)
+        return wanted
+
     page = newest(
         connection,
-        sa.select(audit.c.id).where(audit.c.organization_id == sight.organization_id),
+        sa.select(*_SCANNED).where(
+            audit.c.organization_id == sight.organization_id,
+            *made_between(audit.c.id, audit.c.at, after, before),
+        ),
         audit.c.id,
+        keep=keep,
         limit=limit,
         below=below,
     )
@@ -63,3 +101,14 @@ def walk(
         sa.select(audit).where(audit.c.id.in_(page.items)).order_by(audit.c.id.desc())
     )
     return put(page, [_entry(row) for row in rows])
+
+
+def purge(connection: Connection, *, before_ms: int, rows_max: int) -> int:
+    """Remove entries from before a moment, at most so many; returns how many."""
+    old = (
+        sa.select(audit.c.id)
+        .where(audit.c.id < floor(before_ms))
+        .order_by(audit.c.id)
+        .limit(rows_max)
+    )
+    return connection.execute(sa.delete(audit).where(audit.c.id.in_(old))).rowcount

@@ -35,6 +35,9 @@ from tocsin.storage.tables import channels, lanes
 Level = ProjectId | UnsetType | None
 """The channels of one project, of the organization itself (None), or all in sight (UNSET)."""
 
+PROJECTS = ProjectId("*")
+"""As a level: the channels of all projects in sight, without those of the organization itself."""
+
 SORTS: dict[str, ColumnElement[Any]] = {
     "createdAt": channels.c.id,
     "updatedAt": channels.c.updated_at,
@@ -137,7 +140,9 @@ def _kept(
     kept: list[ColumnElement[bool]] = [scan.c.deleted_at.is_(None)]
     if sight.project_id is not None:
         kept.append(scan.c.project_id == sight.project_id)
-    if level is not UNSET:
+    if level == PROJECTS:
+        kept.append(scan.c.project_id.is_not(None))
+    elif level is not UNSET:
         kept.append(scan.c.project_id.is_(None) if level is None else scan.c.project_id == level)
     if types is not None:
         kept.append(scan.c.type.in_(types))

@@ -32,6 +32,31 @@ _LANE = (
     lanes_table.c.blocked_until_ms,
     lanes_table.c.breaker_state,
 )
+_first = deliveries.alias("first")
+# Asked for rows of ordered lanes only, in the order of their index.
+_BEHIND = sa.case(
+    (
+        sa.and_(lanes_table.c.ordered, deliveries.c.status == Status.WAITING.value),
+        deliveries.c.seq
+        > sa.select(_first.c.seq)
+        .where(
+            _first.c.status == Status.WAITING.value,
+            _first.c.seq.is_not(None),
+            _first.c.channel_id == deliveries.c.channel_id,
+        )
+        .order_by(_first.c.seq)
+        .limit(1)
+        .correlate(deliveries)
+        .scalar_subquery(),
+    ),
+    else_=sa.false(),
+)
+_RATE_LIMITED = (
+    sa.select(channels.c.rate_limit.is_not(None))
+    .where(channels.c.id == deliveries.c.channel_id)
+    .correlate(deliveries)
+    .scalar_subquery()
+)
 
 
 class Now(Struct, frozen=True):
@@ -65,23 +90,32 @@ def _seen(sight: Sight) -> list[ColumnElement[bool]]:
 
 
 def _selected(now: Now) -> AnySelect:
-    return sa.select(deliveries, *_LANE, _status(deliveries.c, now.nodes).label("shown")).outerjoin(
-        lanes_table, lanes_table.c.channel_id == deliveries.c.channel_id
-    )
+    return sa.select(
+        deliveries,
+        *_LANE,
+        _BEHIND.label("behind"),
+        sa.case((lanes_table.c.exclusive, _RATE_LIMITED), else_=sa.false()).label("rate_limited"),
+        _status(deliveries.c, now.nodes).label("shown"),
+    ).outerjoin(lanes_table, lanes_table.c.channel_id == deliveries.c.channel_id)
 
 
 def _waiting(row: AnyRow, now: Now) -> tuple[WaitingFor | None, int | None]:
     """What a waiting delivery waits for, and until when (wall time) as far as that is known."""
     if row.parked is not None:
         return WaitingFor.CHANNEL_DISABLED, None
+    if row.behind:
+        # Nobody knows how long what is before it takes.
+        return WaitingFor.ORDER, None
     next_ms = max(row.due_ms, row.blocked_until_ms)
     shown_ms = next_ms + now.wall_ms - now.storage_ms
+    if row.breaker_state is not None and row.due_ms <= max(row.blocked_until_ms, now.storage_ms):
+        return WaitingFor.BREAKER, shown_ms
     if next_ms <= now.storage_ms:
-        return None, shown_ms
+        # It would have been taken, or is about to be, but for its channel's rate.
+        return (WaitingFor.RATE_LIMIT if row.rate_limited else None), shown_ms
     if row.blocked_until_ms > row.due_ms:
-        # Either the breaker is open, or the target asked everybody to come later.
-        held = WaitingFor.BREAKER if row.breaker_state is not None else WaitingFor.RATE_LIMIT
-        return held, shown_ms
+        # The target asked everybody to come later.
+        return WaitingFor.RATE_LIMIT, shown_ms
     return WaitingFor.RETRY, shown_ms
 
 
@@ -253,12 +287,14 @@ def reopen(connection: Connection, sight: Sight, now: Now, delivery_id: str) -> 
             lanes_table.c.organization_id == sight.organization_id,
             sa.or_(lanes_table.c.parked.is_(None), lanes_table.c.parked != lanes.DELETED),
         )
-        .values(blocked_until_ms=lanes_table.c.blocked_until_ms)
+        .values(last_seq=lanes_table.c.last_seq + sa.case((lanes_table.c.ordered, 1), else_=0))
         .returning(
             lanes_table.c.parked,
             lanes_table.c.blocked_until_ms,
             lanes_table.c.next_due_ms,
             lanes_table.c.cancelled_through,
+            lanes_table.c.ordered,
+            lanes_table.c.last_seq,
         )
     ).first()
     if lane is None:
@@ -281,6 +317,8 @@ def reopen(connection: Connection, sight: Sight, now: Now, delivery_id: str) -> 
             step=0,
             lost=0,
             finished_at=None,
+            # In an ordered lane it joins the tail.
+            seq=lane.last_seq if lane.ordered else None,
         )
     )
     if not done.rowcount:
@@ -288,7 +326,7 @@ def reopen(connection: Connection, sight: Sight, now: Now, delivery_id: str) -> 
     if lane.parked is None:
         due_ms = max(now.storage_ms, lane.blocked_until_ms)
         if lane.next_due_ms is not None:
-            due_ms = min(due_ms, lane.next_due_ms)
+            due_ms = lane.next_due_ms if lane.ordered else min(due_ms, lane.next_due_ms)
         connection.execute(
             sa.update(lanes_table)
             .where(lanes_table.c.channel_id == found.channel_id)

@@ -24,6 +24,7 @@ _COLUMNS = (
     keys.c.last_used_at,
     keys.c.request_count,
     keys.c.created_at,
+    keys.c.revoked_at,
 )
 
 _decode_permissions = msgspec.json.Decoder(tuple[str, ...]).decode
@@ -52,6 +53,7 @@ def _key(row: AnyRow) -> Key:
         last_used_at=row[9],
         request_count=row[10],
         created_at=row[11],
+        revoked_at=row[12],
     )
 
 
@@ -81,6 +83,22 @@ def by_token_hash(connection: Connection, token_hash: str) -> Key | None:
     return None if row is None else _key(row)
 
 
+def organization_of(connection: Connection, key_id: str) -> OrganizationId | None:
+    """Whose key this is, out of all; for the operator, who names a key by its id alone."""
+    found = connection.scalar(
+        sa.select(keys.c.organization_id).where(keys.c.id == key_id, keys.c.revoked_at.is_(None))
+    )
+    return None if found is None else OrganizationId(found)
+
+
+def is_revoked(connection: Connection, key_id: str) -> bool:
+    """Whether a key has been revoked; for changes that were let in before it was."""
+    found = connection.scalar(
+        sa.select(sa.literal(1)).where(keys.c.id == key_id, keys.c.revoked_at.is_not(None))
+    )
+    return found is not None
+
+
 def get(connection: Connection, sight: Sight, key_id: str) -> Key:
     """A key in sight; raises NotFound."""
     row = connection.execute(sa.select(*_COLUMNS).where(keys.c.id == key_id, *_seen(sight))).first()
@@ -89,8 +107,10 @@ def get(connection: Connection, sight: Sight, key_id: str) -> Key:
     return _key(row)
 
 
-def walk(connection: Connection, sight: Sight, *, limit: int, below: str | None) -> Walked[Key]:
-    """The keys in sight that are not revoked."""
+def walk(
+    connection: Connection, sight: Sight, *, revoked: bool = False, limit: int, below: str | None
+) -> Walked[Key]:
+    """The keys in sight; those that are revoked only where they are asked for, too."""
     page = newest(
         connection,
         sa.select(keys.c.id, keys.c.revoked_at, keys.c.project_id).where(
@@ -98,7 +118,7 @@ def walk(connection: Connection, sight: Sight, *, limit: int, below: str | None)
         ),
         keys.c.id,
         keep=lambda scan: [
-            scan.c.revoked_at.is_(None),
+            *([] if revoked else [scan.c.revoked_at.is_(None)]),
             *([] if sight.project_id is None else [scan.c.project_id == sight.project_id]),
         ],
         limit=limit,
@@ -106,7 +126,7 @@ def walk(connection: Connection, sight: Sight, *, limit: int, below: str | None)
     )
     rows = connection.execute(
         sa.select(*_COLUMNS)
-        .where(keys.c.id.in_(page.items), *_seen(sight))
+        .where(keys.c.id.in_(page.items), keys.c.organization_id == sight.organization_id)
         .order_by(keys.c.id.desc())
     )
     return put(page, [_key(row) for row in rows])
@@ -150,6 +170,17 @@ def revoke(connection: Connection, sight: Sight, key_id: str, *, now_ms: int) ->
     )
     if not done.rowcount:
         raise NotFound
+
+
+def revoke_of_project(
+    connection: Connection, sight: Sight, project_id: ProjectId, *, now_ms: int
+) -> None:
+    """Make all keys of a project void, as many as the quota of keys allows."""
+    connection.execute(
+        sa.update(keys)
+        .where(keys.c.project_id == project_id, *_seen(sight))
+        .values(revoked_at=now_ms)
+    )
 
 
 def count_uses(connection: Connection, uses: Sequence[KeyUse]) -> None:

@@ -1,8 +1,11 @@
 """What a change of a channel tells the data plane: one narrow row, whatever waits behind it."""
 
+from typing import Any
+
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
+from tocsin.domain.model import Channel
 from tocsin.storage.control.walk import Sight
 from tocsin.storage.tables import deliveries, lanes
 
@@ -32,13 +35,22 @@ def _of(sight: Sight, channel_id: str) -> tuple[sa.ColumnElement[bool], ...]:
     )
 
 
+# The breaker keeps its lane back by blocked_until_ms. What was asked for by a target that is
+# another one by now goes with it.
+_CLOSED = {
+    "breaker_state": None,
+    "breaker_until_ms": 0,
+    "breaker_probe": None,
+    "breaker_streak": "",
+    "blocked_until_ms": 0,
+}
+
 _CLEAN = {
     "error_count": 0,
     "failing_streak": 0,
     "failing_delivery": None,
     "failing_since_ms": None,
-    "breaker_state": None,
-    "breaker_until_ms": 0,
+    **_CLOSED,
 }
 
 _NO_BACKLOG = {"backlog_before_ms": None, "backlog_through": None, "backlog_due_ms": 0}
@@ -55,6 +67,28 @@ def change(
     )
     if reset:
         _write_next_due(connection, sight, channel_id)
+
+
+def describe(connection: Connection, sight: Sight, channel: Channel) -> None:
+    """Take over what the data plane must know of a channel that was made or changed just now.
+
+    What waits when a channel becomes ordered has no number, and goes before what has one.
+    """
+    exclusive = channel.ordered or bool(channel.rate_limit) or channel.max_in_flight is not None
+    was_ordered = connection.scalar(sa.select(lanes.c.ordered).where(*_of(sight, channel.id)))
+    values: dict[str, Any] = {"ordered": channel.ordered, "exclusive": exclusive}
+    if channel.ordered != was_ordered:
+        values["unnumbered"] = channel.ordered
+    connection.execute(sa.update(lanes).where(*_of(sight, channel.id)).values(**values))
+    if was_ordered and not channel.ordered:
+        # What waited behind the head is due on its own now.
+        _write_next_due(connection, sight, channel.id)
+
+
+def close_breaker(connection: Connection, sight: Sight, channel_id: str) -> None:
+    """Start the breaker afresh: it is another one now, or none."""
+    connection.execute(sa.update(lanes).where(*_of(sight, channel_id)).values(**_CLOSED))
+    _write_next_due(connection, sight, channel_id)
 
 
 def park(connection: Connection, sight: Sight, channel_id: str, *, version: int) -> None:

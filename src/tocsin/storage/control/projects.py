@@ -54,6 +54,16 @@ def get(connection: Connection, sight: Sight, project_id: ProjectId) -> Project:
     return found
 
 
+def organization_of(connection: Connection, project_id: str) -> OrganizationId | None:
+    """Whose project this is, out of all; for the operator, who names a project by its id alone."""
+    found = connection.scalar(
+        sa.select(projects.c.organization_id).where(
+            projects.c.id == project_id, projects.c.deleted_at.is_(None)
+        )
+    )
+    return None if found is None else OrganizationId(found)
+
+
 def walk(connection: Connection, sight: Sight, *, limit: int, below: str | None) -> Walked[Project]:
     """The projects in sight."""
     rows = sa.select(projects.c.id, projects.c.deleted_at).where(
@@ -144,7 +154,7 @@ def update(
 
 
 def delete(connection: Connection, sight: Sight, project_id: ProjectId, *, now_ms: int) -> None:
-    """Make the project void, and with it its keys and channels; a job does the rest."""
+    """Make the project void; `keys.revoke_of_project` and a job for its channels belong to it."""
     done = connection.execute(
         sa.update(projects)
         .where(projects.c.id == project_id, *_seen(sight))

@@ -16,13 +16,19 @@ from tocsin.storage.tables import (
     jobs,
     keys,
     lanes,
+    links,
+    members,
     projects,
+    sessions,
 )
 
 EVENTS_PER_STEP_MAX = 200
 """Few, because one may be 256 KiB and a transaction has to stay small in bytes too."""
 
-ORDER = ("deliveries", "events", "idempotency", "channels", "keys", "projects", "audit", "jobs")
+ORDER = (
+    *("deliveries", "events", "idempotency", "channels", "keys", "members", "links", "sessions"),
+    *("projects", "audit", "jobs"),
+)
 
 
 def remove(connection: Connection, task: Task, table: str, rows_max: int) -> tuple[int, str | None]:
@@ -38,6 +44,12 @@ def remove(connection: Connection, task: Task, table: str, rows_max: int) -> tup
             rows, empty = _channels(connection, task, rows_max)
         case "keys":
             rows, empty = _by_id(connection, task, keys, rows_max)
+        case "members":
+            rows, empty = _by_id(connection, task, members, rows_max)
+        case "links":
+            rows, empty = _by_id(connection, task, links, rows_max)
+        case "sessions":
+            rows, empty = _by_id(connection, task, sessions, rows_max)
         case "projects":
             rows, empty = _by_id(connection, task, projects, rows_max)
         case "audit":

@@ -15,6 +15,7 @@ class RouteRow(msgspec.Struct, frozen=True):
     project_id: ProjectId | None
     event_types: tuple[str, ...]
     filter: tuple[Condition, ...]
+    ordered: bool = False
 
 
 class RoutingRows(msgspec.Struct, frozen=True):
@@ -40,12 +41,18 @@ def routing_rows(connection: Connection, organization_id: OrganizationId) -> Rou
     if version is None:
         return None
     route_rows = connection.execute(
-        sa.select(channels.c.id, channels.c.project_id, channels.c.event_types, channels.c.filter)
+        sa.select(
+            channels.c.id,
+            channels.c.project_id,
+            channels.c.event_types,
+            channels.c.filter,
+            channels.c.ordered,
+        )
         .where(channels.c.organization_id == organization_id, channels.c.deleted_at.is_(None))
         .order_by(channels.c.id)
     )
     routes = tuple(
-        RouteRow(ChannelId(row[0]), row[1], _patterns(row[2]), _conditions(row[3]))
+        RouteRow(ChannelId(row[0]), row[1], _patterns(row[2]), _conditions(row[3]), row[4])
         for row in route_rows
     )
     project_rows = connection.execute(

@@ -18,7 +18,8 @@ _VERSIONS = """
 """
 _LANES = """
     SELECT json_group_array(json_array(
-        channel_id, parked, blocked_until_ms, next_due_ms, backlog_before_ms))
+        channel_id, parked IS NOT NULL OR ordered OR breaker_state IS NOT NULL, blocked_until_ms,
+        next_due_ms, backlog_before_ms))
     FROM lanes WHERE channel_id IN (SELECT value FROM json_each(?))
 """
 _TAKE_KEY = """
@@ -49,15 +50,22 @@ _DELIVERIES = Values(
     " origin, status, due_ms, node, claim, step, attempt_count, lost, created_at) VALUES",
     "(?, ?, ?, ?, ?, ?, ?, 'waiting', ?, ?, ?, 0, 0, 0, ?)",
 )
+_NUMBERED = Values(
+    "INSERT INTO deliveries (id, event_id, organization_id, channel_id, project_id, event_type,"
+    " origin, status, due_ms, node, claim, step, attempt_count, lost, created_at, seq) VALUES",
+    "(?, ?, ?, ?, ?, ?, ?, 'waiting', ?, ?, ?, 0, 0, 0, ?, ?)",
+)
+_NUMBERS = "UPDATE lanes SET last_seq = last_seq + ? WHERE channel_id = ? RETURNING last_seq"
 FREED = Values(
     "UPDATE lanes SET next_due_ms = max(blocked_until_ms, min(coalesce(next_due_ms, v.column2),"
-    " v.column2)) FROM (VALUES",
+    " CASE WHEN ordered THEN coalesce(next_due_ms, v.column2) ELSE v.column2 END)) FROM (VALUES",
     "(?, ?)",
     ") AS v WHERE lanes.channel_id = v.column1 AND lanes.parked IS NULL",
 )
-"""Lanes that got free deliveries, each with the earliest due moment of these."""
+"""Lanes that got free deliveries, each with the earliest due moment of these. An ordered lane waits
+for its head, whatever comes behind that."""
 
-LaneRow = tuple[str, str | None, int, int | None, int | None]
+LaneRow = tuple[str, int, int, int | None, int | None]
 
 _decode_versions = msgspec.json.Decoder(list[tuple[str, int]]).decode
 _decode_lanes = msgspec.json.Decoder(list[LaneRow]).decode
@@ -110,6 +118,7 @@ def _insert(
     openings = _Openings(connection, known, items)
     events: list[Row] = []
     rows: list[Row] = []
+    numbered: dict[ChannelId, list[Row]] = {}
     freed: dict[ChannelId, int] = {}
     claimed: list[list[DeliveryId]] = []
     for item in items:
@@ -139,27 +148,39 @@ def _insert(
                 channel_id = delivery.channel_id
                 freed[channel_id] = min(due_ms, freed.get(channel_id, due_ms))
                 held = (0, 0)
-            rows.append(
-                (
-                    delivery.id,
-                    event.id,
-                    event.organization_id,
-                    delivery.channel_id,
-                    event.project_id,
-                    event.type,
-                    item.origin,
-                    due_ms,
-                    *held,
-                    event.created_at,
-                )
+            row = (
+                delivery.id,
+                event.id,
+                event.organization_id,
+                delivery.channel_id,
+                event.project_id,
+                event.type,
+                item.origin,
+                due_ms,
+                *held,
+                event.created_at,
             )
+            if delivery.ordered:
+                numbered.setdefault(delivery.channel_id, []).append(row)
+            else:
+                rows.append(row)
         claimed.append(mine)
     _EVENTS.run(connection, events)
     _DELIVERIES.run(connection, rows)
+    for channel_id, in_order in sorted(numbered.items()):
+        _number(connection, channel_id, in_order)
     if freed:
         known.open_lanes.difference_update(freed)
         FREED.run(connection, sorted(freed.items()))
     return iter(claimed)
+
+
+def _number(connection: sqlite3.Connection, channel_id: ChannelId, rows: list[Row]) -> None:
+    """Insert an ordered lane's deliveries with its next numbers."""
+    found = connection.execute(_NUMBERS, (len(rows), channel_id)).fetchall()
+    last = found[0][0] if found else len(rows)
+    first = last - len(rows) + 1
+    _NUMBERED.run(connection, [(*row, seq) for seq, row in enumerate(rows, first)])
 
 
 class _Openings:
@@ -175,10 +196,10 @@ class _Openings:
             rows = _decode_lanes(one_value(connection, _LANES, (_encode(list(unknown)).decode(),)))
         self._lanes = {row[0]: row for row in rows}
         self._answers: dict[str, bool] = {}
-        for channel_id, parked, blocked_until_ms, next_due_ms, backlog_before_ms in rows:
+        for channel_id, closed, blocked_until_ms, next_due_ms, backlog_before_ms in rows:
             # A hold that has passed stays in the row; only a new one closes the lane again.
             held = blocked_until_ms > items[0].due_ms
-            if not held and parked is None and next_due_ms is None and backlog_before_ms is None:
+            if not held and not closed and next_due_ms is None and backlog_before_ms is None:
                 known.open_lanes.add(ChannelId(channel_id))
 
     def open(self, channel_id: ChannelId, due_ms: int) -> bool:
@@ -193,8 +214,8 @@ class _Openings:
         row = self._lanes.get(channel_id)
         if row is None:
             return False
-        _, parked, blocked_until_ms, next_due_ms, backlog_before_ms = row
-        if parked is not None or blocked_until_ms > now_ms:
+        _, closed, blocked_until_ms, next_due_ms, backlog_before_ms = row
+        if closed or blocked_until_ms > now_ms:
             return False
         if next_due_ms is None or next_due_ms > now_ms:
             return True

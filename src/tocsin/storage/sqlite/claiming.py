@@ -1,26 +1,18 @@
 """Claim, release and recover: which node holds which delivery."""
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from tocsin.domain.model import (
-    ChannelId,
-    DeliveryId,
-    Event,
-    EventId,
-    OrganizationId,
-    Origin,
-    People,
-    ProjectId,
-)
+from tocsin.domain.model import ChannelId, DeliveryId, OrganizationId
 from tocsin.domain.outcome import Reason
-from tocsin.storage.base import ROWS_PER_STEP_MAX, Claims, Held
+from tocsin.storage.base import ROWS_PER_STEP_MAX, Claims
 from tocsin.storage.sqlite.adding import FREED, one_value
+from tocsin.storage.sqlite.narrow import HEAD_DUE, take_in_order, take_probe
+from tocsin.storage.sqlite.taking import ROWS_PER_LOOK, Taking, due_rows
 
 LANES_PER_CLAIM_MAX = 200
-ROWS_PER_LOOK = 64
 BACKLOG_CHUNK = 5
 BACKLOG_PAUSE_MS = 100
 LOST_MAX = 5
@@ -29,24 +21,18 @@ LOST_MAX = 5
 # event loop and wait to get it back.
 _DUE_LANES = """
     SELECT json_group_array(json_array(channel_id, backlog_before_ms, backlog_due_ms,
-        cancelled_through)) FROM (
-        SELECT channel_id, backlog_before_ms, backlog_due_ms, cancelled_through FROM lanes
+        cancelled_through, breaker_state IS NOT NULL, ordered, unnumbered)) FROM (
+        SELECT channel_id, backlog_before_ms, backlog_due_ms, cancelled_through, breaker_state,
+            ordered, unnumbered FROM lanes
         WHERE next_due_ms <= ? AND channel_id NOT IN (SELECT value FROM json_each(?))
             AND organization_id NOT IN (SELECT value FROM json_each(?))
         ORDER BY next_due_ms LIMIT ?)
 """
-_DUE = """
-    SELECT json_group_array(json_array(id, claim, due_ms, attempt_count, step, lost, origin,
-        event_id, organization_id, project_id, type, CAST(data AS TEXT), occurred_at,
-        created_at, CAST(people AS TEXT))) FROM (
-        SELECT d.id, d.claim, d.due_ms, d.attempt_count, d.step, d.lost, d.origin,
-            e.id AS event_id, e.organization_id, e.project_id, e.type, e.data, e.occurred_at,
-            e.created_at, e.people
-        FROM deliveries AS d INDEXED BY deliveries_open JOIN events AS e ON e.id = d.event_id
-        WHERE d.status = 'waiting' AND d.channel_id = ? AND d.node = 0
-            AND d.due_ms >= ? AND d.due_ms < ? AND d.id > ?
-        ORDER BY d.due_ms, d.id LIMIT ?)
-"""
+_DUE = due_rows(
+    "d.status = 'waiting' AND d.channel_id = ? AND d.node = 0 AND d.due_ms >= ? AND d.due_ms < ?"
+    " AND d.id > ? ORDER BY d.due_ms, d.id",
+    "deliveries_open",
+)
 # Ordered, not min(), and by this index: anything else walks all that waits in the lane.
 _NEXT_DUE = """
     SELECT due_ms FROM deliveries INDEXED BY deliveries_open
@@ -83,15 +69,18 @@ _END_LOST = """
     UPDATE deliveries SET node = 0, lost = ?, status = 'exhausted', finished_at = ?,
         last_error = ? WHERE id = ?
 """
-_LANES_AND_DUE = """
+_NOT_DROPPED = "coalesce(l.cancelled_through, '')"
+_LANES_AND_DUE = f"""
     SELECT json_group_array(json_array(channel_id, next_due_ms, max(blocked_until_ms,
         backlog_due_ms), due_ms)) FROM (
-        SELECT l.channel_id, l.next_due_ms, l.blocked_until_ms, (
+        SELECT l.channel_id, l.next_due_ms, l.blocked_until_ms, CASE
+            WHEN l.unnumbered THEN NULL
+            WHEN l.ordered THEN ({HEAD_DUE.format(channel="l.channel_id", above=_NOT_DROPPED)})
+            ELSE (
             SELECT d.due_ms FROM deliveries AS d INDEXED BY deliveries_open
             WHERE d.status = 'waiting' AND d.channel_id = l.channel_id AND d.node = 0
                 AND d.id > coalesce(l.cancelled_through, '')
-            ORDER BY d.due_ms LIMIT 1
-        ) AS due_ms, l.backlog_due_ms
+            ORDER BY d.due_ms LIMIT 1) END AS due_ms, l.backlog_due_ms
         FROM lanes AS l WHERE l.parked IS NULL AND l.channel_id > ?
         ORDER BY l.channel_id LIMIT ?)
 """
@@ -101,33 +90,11 @@ _REPAIR = """
 """
 
 _EVER_MS = 2**62
-_decode_people = msgspec.json.Decoder(People).decode
 
-_DueLane = tuple[str, int | None, int, str | None]
+_DueLane = tuple[str, int | None, int, str | None, int, int, int]
 _decode_due_lanes = msgspec.json.Decoder(list[_DueLane]).decode
 
 
-class _Due(msgspec.Struct, array_like=True):
-    """One due delivery with its event, as `_DUE` gives it."""
-
-    id: DeliveryId
-    claim: int
-    due_ms: int
-    attempt_count: int
-    step: int
-    lost: int
-    origin: Origin
-    event_id: EventId
-    organization_id: OrganizationId
-    project_id: ProjectId | None
-    type: str
-    data: str
-    occurred_at: int
-    created_at: int
-    people: str | None
-
-
-_decode_due = msgspec.json.Decoder(list[_Due]).decode
 _LaneDue = tuple[str, int | None, int, int | None]
 _decode_lanes_and_due = msgspec.json.Decoder(list[_LaneDue]).decode
 
@@ -141,103 +108,52 @@ def claim(
     lane_room: int,
     full: Sequence[ChannelId],
     over: Sequence[OrganizationId],
+    rooms: Mapping[ChannelId, int],
 ) -> Claims:
     """Take due lanes first, then rows of each lane up to its room; see `DataPlane.claim`."""
     skip = msgspec.json.encode(full).decode(), msgspec.json.encode(over).decode()
     lanes = _decode_due_lanes(
         one_value(connection, _DUE_LANES, (now_ms, *skip, LANES_PER_CLAIM_MAX))
     )
-    taking = _Taking(connection, node, room, bytes_max)
-    for channel_id, backlog_before_ms, backlog_due_ms, cancelled in lanes:
-        if taking.room <= 0 or taking.bytes_room <= 0:
+    taking = Taking(connection, node, room, bytes_max)
+    for channel_id, backlog_before_ms, backlog_due_ms, cancelled, broken, ordered, mixed in lanes:
+        if taking.over:
             break
         lowest = cancelled or ""
+        limit = rooms.get(ChannelId(channel_id), lane_room) if rooms else lane_room
+        if broken:
+            take_probe(taking, channel_id, now_ms, lowest)
+            continue
+        if ordered:
+            take_in_order(taking, channel_id, now_ms, lowest, limit, unnumbered=bool(mixed))
+            continue
         if backlog_before_ms is None:
-            taking.take(channel_id, 0, now_ms, lowest, lane_room)
+            _take(taking, channel_id, 0, now_ms, lowest, limit)
         else:
             if backlog_due_ms <= now_ms:
                 last_ms = min(now_ms, backlog_before_ms - 1)
-                taking.take(channel_id, 0, last_ms, lowest, min(lane_room, BACKLOG_CHUNK))
+                _take(taking, channel_id, 0, last_ms, lowest, min(limit, BACKLOG_CHUNK))
                 backlog_due_ms = now_ms + BACKLOG_PAUSE_MS
-            taking.take(channel_id, backlog_before_ms, now_ms, lowest, lane_room)
+            _take(taking, channel_id, backlog_before_ms, now_ms, lowest, limit)
         _write_next(connection, channel_id, lowest, backlog_before_ms, backlog_due_ms)
     next_due_ms = connection.execute(_NEXT_LANE, skip).fetchone()[0]
     return Claims(held=taking.held, next_due_ms=next_due_ms)
 
 
-class _Taking:
-    """What a claim has taken so far, and how much more it may."""
+def _take(
+    taking: Taking, channel_id: str, from_ms: int, to_ms: int, above: str, limit: int
+) -> None:
+    """Hold what is due in a lane from one moment to another.
 
-    def __init__(
-        self, connection: sqlite3.Connection, node: int, room: int, bytes_room: int
-    ) -> None:
-        self._connection = connection
-        self._node = node
-        self.room = room
-        self.bytes_room = bytes_room
-        self.held: list[Held] = []
-
-    def take(self, channel_id: str, from_ms: int, to_ms: int, above: str, limit: int) -> None:
-        """Hold what is due in a lane from one moment to another.
-
-        Few rows at a time: each may be 256 KiB, and what does not fit is read in vain.
-        """
-        limit = min(limit, self.room)
-        while limit > 0 and self.bytes_room > 0:
-            size = min(limit, ROWS_PER_LOOK)
-            text = one_value(self._connection, _DUE, (channel_id, from_ms, to_ms + 1, above, size))
-            found = [_held(row, ChannelId(channel_id)) for row in _decode_due(text)]
-            kept = _within(found, self.bytes_room)
-            if kept:
-                _hold(self._connection, self._node, kept)
-            self.held += kept
-            self.room -= len(kept)
-            self.bytes_room -= sum(len(item.event.data) for item in kept)
-            limit -= size
-            if len(kept) < size:
-                return
-
-
-def _held(row: _Due, channel_id: ChannelId) -> Held:
-    return Held(
-        id=row.id,
-        claim=row.claim + 1,
-        channel_id=channel_id,
-        event=Event(
-            id=row.event_id,
-            organization_id=row.organization_id,
-            project_id=row.project_id,
-            type=row.type,
-            data=row.data.encode(),
-            occurred_at=row.occurred_at,
-            created_at=row.created_at,
-            people=None if row.people is None else _decode_people(row.people),
-        ),
-        origin=row.origin,
-        number=row.attempt_count + 1,
-        step=row.step,
-        lost=row.lost,
-        due_ms=row.due_ms,
-    )
-
-
-def _within(items: list[Held], bytes_max: int) -> list[Held]:
-    """As many as fit; the first always does, or a large event would wait for ever."""
-    kept: list[Held] = []
-    for item in items:
-        if kept and bytes_max <= 0:
-            break
-        bytes_max -= len(item.event.data)
-        kept.append(item)
-    return kept
-
-
-def _hold(connection: sqlite3.Connection, node: int, items: list[Held]) -> None:
-    marks = ", ".join(["?"] * len(items))
-    connection.execute(
-        f"UPDATE deliveries SET claim = claim + 1, node = ? WHERE id IN ({marks})",
-        (node, *(item.id for item in items)),
-    )
+    Few rows at a time: each may be 256 KiB, and what does not fit is read in vain.
+    """
+    limit = min(limit, taking.room)
+    while limit > 0 and not taking.over:
+        size = min(limit, ROWS_PER_LOOK)
+        parameters = (channel_id, from_ms, to_ms + 1, above, size)
+        limit -= size
+        if taking.hold(taking.look(_DUE, parameters, channel_id)) < size:
+            return
 
 
 def _write_next(

@@ -1,6 +1,6 @@
 """The data plane's calls as operations for the writer thread."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -99,9 +99,15 @@ class Settle:
     control = False
 
     def __init__(
-        self, items: Sequence[Settlement], *, one_by_one: bool = False, minimal: bool = False
+        self,
+        items: Sequence[Settlement],
+        now_ms: int,
+        *,
+        one_by_one: bool = False,
+        minimal: bool = False,
     ) -> None:
         self._items = items
+        self._now_ms = now_ms
         self._one_by_one = one_by_one
         self._minimal = minimal
 
@@ -111,33 +117,35 @@ class Settle:
             writer.node,
             writer.known,
             self._items,
+            self._now_ms,
             one_by_one=self._one_by_one,
         )
 
     def split(self) -> Sequence[Operation]:
         if not self._one_by_one:
             # Either some claim no longer stands, or an item is at fault: this tells them apart.
-            return (Settle(self._items, one_by_one=True, minimal=self._minimal),)
+            return (Settle(self._items, self._now_ms, one_by_one=True, minimal=self._minimal),)
         half = len(self._items) // 2
         if not half:
             return ()
         return (
-            Settle(self._items[:half], one_by_one=True),
-            Settle(self._items[half:], one_by_one=True),
+            Settle(self._items[:half], self._now_ms, one_by_one=True),
+            Settle(self._items[half:], self._now_ms, one_by_one=True),
         )
 
     def alone(self, error: Exception) -> Operation | Exception:
         if self._minimal:
             return error
-        return Settle([minimal(self._items[0])], one_by_one=True, minimal=True)
+        return Settle([minimal(self._items[0])], self._now_ms, one_by_one=True, minimal=True)
 
     def join(self, answers: Sequence[Any]) -> Settled | Exception:
-        joined = Settled([], [])
+        joined = Settled([], [], [])
         for answer in answers:
             if isinstance(answer, Exception):
                 return answer
             joined.superseded += answer.superseded
             joined.disabled += answer.disabled
+            joined.opened += answer.opened
         return joined
 
     def taken(self, answer: Any) -> Sequence[Taken]:
@@ -169,8 +177,9 @@ class Claim(_Whole):
         lane_room: int,
         full: Sequence[ChannelId],
         over: Sequence[OrganizationId],
+        rooms: Mapping[ChannelId, int],
     ) -> None:
-        self._arguments = (now_ms, room, bytes_max, lane_room, full, over)
+        self._arguments = (now_ms, room, bytes_max, lane_room, full, over, rooms)
 
     def run(self, writer: Writer) -> Claims:
         return claiming.claim(writer.connection, writer.node, *self._arguments)

@@ -5,8 +5,10 @@ from collections.abc import Sequence
 
 import msgspec
 
-from tocsin.domain.model import ChannelId, DeliveryId, OrganizationId, Origin, Status
+from tocsin.domain.breaking import BreakerState, Effect, Told, effect_of, moved
+from tocsin.domain.model import Breaker, ChannelId, DeliveryId, OrganizationId, Origin, Status
 from tocsin.storage.base import Settled, Settlement
+from tocsin.storage.sqlite.adding import one_value
 from tocsin.storage.sqlite.claiming import cancel_where_dropped
 from tocsin.storage.sqlite.known import Known
 from tocsin.storage.sqlite.rows import Row, Values
@@ -30,6 +32,14 @@ _END_DELIVERED = """
     UPDATE deliveries SET status = 'delivered', node = 0, finished_at = ?, last_status_code = ?,
         last_error = NULL WHERE id = ? AND status = 'waiting'
 """
+# The breaker is open and a reply has come, so it closes.
+_CLOSING = "v.column11 AND version = v.column8 AND breaker_state IS NOT NULL"
+# What held the lane back for its breaker's sake goes with it; a longer wait asked for stays.
+_BLOCKED = (
+    "CASE WHEN version <> v.column8 THEN blocked_until_ms"
+    f" WHEN {_CLOSING} AND blocked_until_ms <= breaker_until_ms THEN v.column9"
+    " ELSE max(blocked_until_ms, v.column9) END"
+)
 _LANES = Values(
     "UPDATE lanes SET"
     " last_sent_at = coalesce(v.column2, last_sent_at),"
@@ -41,15 +51,32 @@ _LANES = Values(
     " failing_since_ms = CASE WHEN version <> v.column8 THEN failing_since_ms"
     "   WHEN v.column6 > 0 AND (v.column5 OR failing_since_ms IS NULL) THEN v.column7"
     "   WHEN v.column5 THEN NULL ELSE failing_since_ms END,"
-    " blocked_until_ms = CASE WHEN version = v.column8 THEN max(blocked_until_ms, v.column9)"
-    "   ELSE blocked_until_ms END,"
+    f" blocked_until_ms = {_BLOCKED},"
+    # A lane whose breaker closes is due at once: the claim makes that exact.
     " next_due_ms = CASE WHEN parked IS NOT NULL THEN NULL"
     "   WHEN coalesce(next_due_ms, v.column10) IS NULL THEN NULL"
-    "   ELSE max(CASE WHEN version = v.column8 THEN max(blocked_until_ms, v.column9)"
-    "       ELSE blocked_until_ms END,"
-    "     min(coalesce(next_due_ms, v.column10), coalesce(v.column10, next_due_ms))) END"
+    f"  WHEN {_CLOSING} THEN {_BLOCKED}"
+    f"  ELSE max({_BLOCKED},"
+    "     min(coalesce(next_due_ms, v.column10), coalesce(v.column10, next_due_ms))) END,"
+    " breaker_streak = CASE WHEN v.column11 AND version = v.column8 THEN ''"
+    "   ELSE breaker_streak END,"
+    f" breaker_probe = CASE WHEN {_CLOSING} THEN NULL ELSE breaker_probe END,"
+    f" breaker_until_ms = CASE WHEN {_CLOSING} THEN 0 ELSE breaker_until_ms END,"
+    f" breaker_state = CASE WHEN {_CLOSING} THEN NULL ELSE breaker_state END"
     " FROM (VALUES",
-    "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    ") AS v WHERE lanes.channel_id = v.column1",
+)
+_BREAKERS = """
+    SELECT json_group_array(json_array(channel_id, version, breaker_state, breaker_until_ms,
+        breaker_probe, breaker_streak, blocked_until_ms, next_due_ms))
+    FROM lanes WHERE channel_id IN (SELECT value FROM json_each(?))
+"""
+_MOVE_BREAKERS = Values(
+    "UPDATE lanes SET breaker_state = v.column2, breaker_until_ms = v.column3,"
+    " breaker_probe = v.column4, breaker_streak = v.column5, blocked_until_ms = v.column6,"
+    " next_due_ms = v.column7 FROM (VALUES",
+    "(?, ?, ?, ?, ?, ?, ?)",
     ") AS v WHERE lanes.channel_id = v.column1",
 )
 _PARK_LANE = """
@@ -72,12 +99,13 @@ def settle(
     node: int,
     known: Known,
     items: Sequence[Settlement],
+    now_ms: int,
     *,
     one_by_one: bool,
 ) -> Settled:
     """Apply what still matches; what does not is kept as a superseded attempt.
 
-    All at once raises NotAllApplied when something does not match.
+    `now_ms` is storage time. All at once raises NotAllApplied when something does not match.
     """
     superseded: list[DeliveryId] = []
     recorded: list[Settlement] = []
@@ -97,9 +125,13 @@ def settle(
             else:
                 _supersede(connection, item)
                 superseded.append(item.id)
-    lanes = _lane_rows(applied, known)
-    if lanes:
-        _LANES.run(connection, lanes)
+    tallies = _tallied(applied)
+    opened: list[tuple[ChannelId, int]] = []
+    if tallies:
+        _LANES.run(connection, _lane_rows(tallies, known))
+        troubled = {channel_id: tally for channel_id, tally in tallies.items() if tally.told}
+        if troubled:
+            opened = _move_breakers(connection, troubled, known, now_ms)
     waiting = [item.id for item in applied if item.status is Status.WAITING]
     if waiting:
         cancel_where_dropped(connection, waiting, applied[0].finished_at)
@@ -108,7 +140,7 @@ def settle(
     disabled += [(item.organization_id, item.channel_id) for item in recorded if item.park]
     if disabled:
         known.forget()
-    return Settled(superseded=superseded, disabled=disabled)
+    return Settled(superseded=superseded, disabled=disabled, opened=opened)
 
 
 def _move_row(item: Settlement) -> Row:
@@ -170,15 +202,22 @@ class _Tally(msgspec.Struct):
     since_ms: int | None = None
     hold_until_ms: int = 0
     due_ms: int | None = None
+    closes: bool = False
+    told: Told | None = None
+    breaker: Breaker | None = None
 
 
-def _lane_rows(items: Sequence[Settlement], known: Known) -> list[Row]:
+def _tallied(items: Sequence[Settlement]) -> dict[ChannelId, _Tally]:
     tallies: dict[ChannelId, _Tally] = {}
     for item in items:
         tally = tallies.get(item.channel_id)
         if tally is None:
             tally = tallies[item.channel_id] = _Tally(item.version)
         _count(tally, item)
+    return tallies
+
+
+def _lane_rows(tallies: dict[ChannelId, _Tally], known: Known) -> list[Row]:
     known.open_lanes.difference_update(
         channel_id
         for channel_id, tally in tallies.items()
@@ -196,6 +235,7 @@ def _lane_rows(items: Sequence[Settlement], known: Known) -> list[Row]:
             tally.version,
             tally.hold_until_ms,
             tally.due_ms,
+            tally.closes,
         )
         for channel_id, tally in sorted(tallies.items())
     ]
@@ -206,11 +246,13 @@ def _count(tally: _Tally, item: Settlement) -> None:
     if item.version > tally.version:
         tally.version = item.version
         tally.streak_ended, tally.streak, tally.hold_until_ms = False, 0, 0
+        tally.closes, tally.told = False, None
     if item.status is Status.DELIVERED:
         tally.sent_at = item.finished_at
         tally.errors, tally.error = 0, None
         if item.origin is Origin.EVENT and current:
             tally.streak_ended, tally.streak, tally.since_ms = True, 0, None
+            tally.closes, tally.told = True, None
         return
     tally.errors += 1
     tally.error = item.attempt.error
@@ -219,8 +261,65 @@ def _count(tally: _Tally, item: Settlement) -> None:
         tally.since_ms = tally.since_ms or item.finished_at
     if current:
         tally.hold_until_ms = max(tally.hold_until_ms, item.hold_until_ms)
+        _tell(tally, item)
     if item.status is Status.WAITING:
         tally.due_ms = item.due_ms if tally.due_ms is None else min(tally.due_ms, item.due_ms)
+
+
+def _tell(tally: _Tally, item: Settlement) -> None:
+    """What a failure says to the breaker; see `domain/breaking.py`."""
+    attempt = item.attempt
+    effect = effect_of(
+        item.origin, delivered=False, status_code=attempt.status_code, error=attempt.error
+    )
+    if effect is Effect.CLOSES:
+        tally.closes, tally.told = True, None
+        return
+    if tally.told is None:
+        tally.told = Told([], [])
+    if effect is Effect.FAILS:
+        tally.told.failed.append(item.id)
+        tally.breaker = item.breaker
+    else:
+        tally.told.left.append(item.id)
+
+
+_BreakerRow = tuple[str, int, str | None, int, str | None, str, int, int | None]
+_decode_breakers = msgspec.json.Decoder(list[_BreakerRow]).decode
+
+
+def _move_breakers(
+    connection: sqlite3.Connection, tallies: dict[ChannelId, _Tally], known: Known, now_ms: int
+) -> list[tuple[ChannelId, int]]:
+    """Count the failures of lanes that had some; returns whose breaker opened, and until when."""
+    ids = msgspec.json.encode(list(tallies)).decode()
+    rows: list[Row] = []
+    opened: list[tuple[ChannelId, int]] = []
+    for row in _decode_breakers(one_value(connection, _BREAKERS, (ids,))):
+        channel_id, version, state, until_ms, probe, streak, blocked_ms, next_ms = row
+        tally = tallies[ChannelId(channel_id)]
+        before = BreakerState(state, until_ms, probe, tuple(streak.split()))
+        if tally.told is None or tally.version != version:
+            continue
+        after = moved(before, tally.told, tally.breaker, now_ms)
+        if after == before:
+            continue
+        if after.state is not None:
+            # The probe's deadline was a guess, the cooldown is not: either way it takes its place.
+            held_ms = tally.hold_until_ms if before.state is not None else blocked_ms
+            blocked_ms = max(after.until_ms, held_ms)
+            if next_ms is not None:
+                next_ms = blocked_ms if before.state is not None else max(next_ms, blocked_ms)
+            if before.state is None:
+                opened.append((ChannelId(channel_id), after.until_ms))
+            known.open_lanes.discard(ChannelId(channel_id))
+        streak = " ".join(after.streak)
+        rows.append(
+            (channel_id, after.state, after.until_ms, after.probe, streak, blocked_ms, next_ms)
+        )
+    if rows:
+        _MOVE_BREAKERS.run(connection, rows)
+    return opened
 
 
 def _park(

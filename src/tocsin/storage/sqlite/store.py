@@ -1,9 +1,10 @@
 """The store on one SQLite file: opening, starting, and the calls of both planes."""
 
-import fcntl
+import math
 import os
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
@@ -12,22 +13,21 @@ from sqlalchemy import Connection
 
 from tocsin.domain.ids import id_time_ms
 from tocsin.domain.model import ChannelId, DeliveryId, OrganizationId
-from tocsin.storage.base import Added, Claims, NewEvent, Settled, Settlement
+from tocsin.storage.base import NO_ROOMS, Added, Claims, NewEvent, Settled, Settlement
 from tocsin.storage.control import schema
-from tocsin.storage.sqlite import claiming
+from tocsin.storage.folder import lock
+from tocsin.storage.sqlite import backup, claiming
 from tocsin.storage.sqlite.operations import Add, Claim, Control, Direct, Release, Settle
 from tocsin.storage.sqlite.readers import Readers
 from tocsin.storage.sqlite.writer import Taken, Writer, connect
 from tocsin.storage.tables import SCHEMA_VERSION
+from tocsin.telemetry import families as of
+from tocsin.telemetry.instruments import Sample
 
 T = TypeVar("T")
 
 LANES_PER_CHECK = 500
 _ID_TABLES = ("organizations", "projects", "keys", "channels", "jobs", "audit", "events")
-
-
-class StoreInUse(Exception):
-    """Another process serves from this file."""
 
 
 class SqliteStore:
@@ -58,6 +58,10 @@ class SqliteStore:
         self._lock: int | None = None
         self._node = 0
         self.floor_ms = 0
+
+    lease_until = math.inf
+    """There is no other node."""
+    epoch = 1
 
     @property
     def node(self) -> int:
@@ -114,8 +118,8 @@ class SqliteStore:
         for table in (*_ID_TABLES, "deliveries"):
             last = connection.execute(f"SELECT max(id) FROM {table}").fetchone()[0]
             floor_ms = max(floor_ms, id_time_ms(last) + 1 if last else 0)
-        last_start = connection.execute("SELECT max(started_at) FROM nodes").fetchone()[0]
-        floor_ms = max(floor_ms, last_start or 0)
+        latest = "SELECT max(max(started_at), max(lease_until_ms)) FROM nodes"
+        floor_ms = max(floor_ms, connection.execute(latest).fetchone()[0] or 0)
         connection.execute(
             "INSERT INTO nodes (number, started_at, lease_until_ms) VALUES (?, ?, 0)",
             (highest + 1, self._wall_ms()),
@@ -153,6 +157,7 @@ class SqliteStore:
         lane_room: int,
         full: Sequence[ChannelId],
         over: Sequence[OrganizationId] = (),
+        rooms: Mapping[ChannelId, int] = NO_ROOMS,
     ) -> Claims:
         """See `DataPlane.claim`."""
         operation = Claim(
@@ -162,13 +167,14 @@ class SqliteStore:
             lane_room=lane_room,
             full=full,
             over=over,
+            rooms=rooms,
         )
         claims: Claims = await self._writer.submit(operation)
         return claims
 
     async def settle(self, settlements: Sequence[Settlement]) -> Settled:
         """See `DataPlane.settle`."""
-        settled: Settled = await self._writer.submit(Settle(settlements))
+        settled: Settled = await self._writer.submit(Settle(settlements, self._storage_ms()))
         return settled
 
     async def release(self, held: Sequence[tuple[DeliveryId, int, ChannelId]]) -> None:
@@ -191,6 +197,18 @@ class SqliteStore:
                 return wrong
             above = further
 
+    async def note_time(self) -> None:
+        """Store the storage time, so that it goes on from there after a restart: a wall clock that
+        was put back meanwhile would delay every waiting retry by as much."""
+
+        def note(writer: Writer) -> None:
+            writer.connection.execute(
+                "UPDATE nodes SET lease_until_ms = ? WHERE number = ?",
+                (self._storage_ms(), writer.node),
+            )
+
+        await self._writer.submit(Direct(note))
+
     async def ping(self) -> None:
         """Return when the writer has answered; raises Unavailable."""
         await self._writer.submit(Direct(lambda writer: writer.connection.execute("SELECT 1")))
@@ -210,6 +228,18 @@ class SqliteStore:
         count: int = await self._writer.submit(Direct(step))
         return count
 
+    # Metrics
+
+    def samples(self) -> Iterator[Sample]:
+        """See `Store.samples`."""
+        yield from self._writer.counts.samples()
+        yield Sample(of.STORE_QUEUE, (), self._writer.waiting)
+        with suppress(OSError):  # the other metrics say how it is, then
+            disk = os.statvfs(self.path.parent)
+            yield Sample(of.STORE_FREE_BYTES, (), disk.f_bavail * disk.f_frsize)
+            yield Sample(of.STORE_BYTES, (), self.path.stat().st_size)
+            yield Sample(of.STORE_WAL_BYTES, (), Path(f"{self.path}-wal").stat().st_size)
+
     # Control plane
 
     async def read(self, work: Callable[[Connection], T]) -> T:
@@ -221,13 +251,6 @@ class SqliteStore:
         answer: T = await self._writer.submit(Control(work))
         return answer
 
-
-def lock(path: Path) -> int:
-    """Take the lock on a store's directory for as long as the descriptor lives."""
-    descriptor = os.open(path.with_name(path.name + ".lock"), os.O_CREAT | os.O_RDWR, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        raise StoreInUse(f"another process serves from {path}") from None
-    return descriptor
+    async def copy(self, path: Path, told: backup.Told) -> None:
+        """Copy the whole database into an empty file, beside everything else (`backup.py`)."""
+        await backup.copy(self._writer, path, told)

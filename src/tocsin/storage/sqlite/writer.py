@@ -10,6 +10,7 @@ import os
 import queue
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,6 +20,7 @@ import sqlalchemy as sa
 from tocsin.domain.errors import TocsinError, Unavailable
 from tocsin.domain.model import ChannelId, DeliveryId
 from tocsin.storage.sqlite.known import Known
+from tocsin.telemetry.counts import StoreCounts
 
 WAL_BYTES_MAX = 128 * 1024 * 1024
 OPERATIONS_PER_TRANSACTION_MAX = 64
@@ -115,6 +117,7 @@ class Writer:
         self.crowded = False  # the log is to be emptied, and waits for readers
         self.node = 0
         self.known = Known()
+        self.counts = StoreCounts()
 
     def start(self) -> None:
         """Start the thread; the connection opens with the first operation."""
@@ -133,6 +136,11 @@ class Writer:
             self._refuse_rest()
         # A waiter that is cancelled must not disturb the transaction.
         return await asyncio.shield(future)
+
+    @property
+    def waiting(self) -> int:
+        """How many operations wait for a transaction."""
+        return self._queue.qsize()
 
     @property
     def connection(self) -> sqlite3.Connection:
@@ -236,10 +244,12 @@ class Writer:
         """Run operations in one transaction; raises Unavailable for faults of the store."""
         if self._doubtful:
             self._free_doubtful()
+        began = time.monotonic()
         try:
             self.connection.execute("BEGIN IMMEDIATE")
             answers = [operation.run(self) for operation in operations]
         except Exception as error:
+            self.counts.failed("rolled_back")
             cause = error.orig if isinstance(error, sa.exc.DBAPIError) else error
             fault = cause is not None and store_fault(cause)
             if fault or not self._rollback():
@@ -247,13 +257,16 @@ class Writer:
             if fault:
                 raise Unavailable("The database is not available.") from error
             raise
+        ready = time.monotonic()
         try:
             self.connection.execute("COMMIT")
         except sqlite3.Error as error:
+            self.counts.failed("unknown")
             self._disconnect()
             for operation, answer in zip(operations, answers, strict=True):
                 self._doubtful += operation.taken(answer)
             raise CommitUnknown from error
+        self.counts.committed(len(operations), began, ready, time.monotonic())
         return answers
 
     def _free_doubtful(self) -> None:

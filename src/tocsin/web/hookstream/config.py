@@ -1,11 +1,12 @@
 """hookstream's `config` of a channel, and the native settings that it stands for."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from tocsin.domain.errors import Invalid
+from tocsin.web.hookstream import place
 
 # Per type: the keys of `config` that stand for another setting. Other types keep their own names.
 _ALIASES: dict[str, dict[str, str]] = {
@@ -39,6 +40,17 @@ def settings_of(type: str, config: Mapping[str, Any]) -> dict[str, Any]:
     return settings
 
 
+def replacing(type: str, config: Mapping[str, Any], known: Sequence[str]) -> dict[str, Any]:
+    """The native change that makes `config` the whole of it: what is left out is removed, but
+    settings that this dialect does not show stay. Raises Invalid naming `config.<key>`.
+
+    `known` are all settings that the type has.
+    """
+    aliases = _ALIASES.get(type)
+    shown = known if aliases is None else tuple(aliases.values())
+    return dict.fromkeys(shown) | settings_of(type, config)
+
+
 def config_text(type: str, settings: Mapping[str, Any]) -> str:
     """The masked settings as this dialect shows them: canonical names, compact JSON text."""
     aliases = _ALIASES.get(type)
@@ -56,13 +68,10 @@ def config_text(type: str, settings: Mapping[str, Any]) -> str:
 def renamed(error: Invalid, type: str, config: Mapping[str, Any]) -> Invalid:
     """The field by the name that the client used for it."""
     (problem,) = error.problems
-    field = {"type": "channel_type", "project": "env_id", "settings": "config"}.get(
-        problem.field, problem.field
-    )
     head, _, name = problem.field.partition(".")
-    if head == "settings" and name:
-        base, bracket, index = name.partition("[")
-        keys = [key for key, to in _ALIASES.get(type, {}).items() if to == base]
-        used = [key for key in keys if key in config] or keys or [base]
-        field = f"config.{used[0]}{bracket}{index}"
-    return Invalid(field, problem.message)
+    if head != "settings" or not name:
+        return place.renamed(error)
+    base, bracket, index = name.partition("[")
+    keys = [key for key, to in _ALIASES.get(type, {}).items() if to == base]
+    used = [key for key in keys if key in config] or keys or [base]
+    return Invalid(f"config.{used[0]}{bracket}{index}", problem.message)

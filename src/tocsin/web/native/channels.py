@@ -7,7 +7,6 @@ from litestar import delete, get, patch, post
 from litestar.params import FromPath, JSONBody
 from msgspec import UNSET, Struct, UnsetType
 
-from tocsin.channels import channel_types
 from tocsin.service.channels import ChannelDraft, ChannelPatch
 from tocsin.web import spec
 from tocsin.web.calls import Call
@@ -169,7 +168,7 @@ async def list_channel_types(request: Call) -> ChannelTypesOut:
                 available=one.available,
                 install=one.install,
             )
-            for one in channel_types().values()
+            for one in request.services.channels.types.values()
         ]
     )
 

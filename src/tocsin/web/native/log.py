@@ -1,4 +1,4 @@
-"""The log: events, their deliveries with attempts, jobs, and the audit of changes."""
+"""The log: events, their deliveries with attempts, and jobs."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from tocsin.web.calls import Call
 from tocsin.web.native import views
 from tocsin.web.native.errors import READS, WRITES, problems
 from tocsin.web.native.listing import PAGING, PERIOD, answer, page_of
-from tocsin.web.native.views import AuditOut, DeliveryOut, EventOut, JobOut, ListOut
+from tocsin.web.native.views import DeliveryOut, EventOut, JobOut, ListOut
 from tocsin.web.publish import AcceptedOut, BatchIn, BatchOut, EventIn
 
 _STATUSES = tuple(status.value for status in Status)
@@ -168,20 +168,6 @@ async def cancel_job(request: Call, org: FromPath[str], id: FromPath[str]) -> No
     await request.services.log.cancel_job(request.caller, request.sight, id)
 
 
-@get(
-    "/organizations/{org:str}/audit",
-    opt={"operation": "audit.list"},
-    responses=problems(*READS),
-    operation_class=spec.takes(*PAGING),
-)
-async def list_audit(request: Call, org: FromPath[str]) -> ListOut[AuditOut]:
-    """Who changed what, newest first."""
-    place = {"list": "audit", "organization": request.sight.organization_id}
-    page = page_of(request, request.parameters(), **place)
-    listing = await request.services.directory.audit(request.caller, request.sight, page)
-    return answer(request, listing, views.audit_entry, **place)
-
-
 HANDLERS: tuple[Any, ...] = (
     publish_event,
     publish_batch,
@@ -193,5 +179,4 @@ HANDLERS: tuple[Any, ...] = (
     list_jobs,
     get_job,
     cancel_job,
-    list_audit,
 )

@@ -3,7 +3,18 @@
 from litestar import Router
 
 from tocsin.web.calls import native_guard
-from tocsin.web.native import channels, keys, log, organizations, views
+from tocsin.web.native import (
+    attempts,
+    audit,
+    auth,
+    backup,
+    channels,
+    keys,
+    log,
+    organizations,
+    people,
+    views,
+)
 from tocsin.web.native.problems import Problem
 from tocsin.web.publish import AcceptedOut, BatchIn, BatchOut, EventIn
 
@@ -14,6 +25,11 @@ ROUTER = Router(
         *keys.HANDLERS,
         *channels.HANDLERS,
         *log.HANDLERS,
+        *attempts.HANDLERS,
+        *audit.HANDLERS,
+        *backup.HANDLERS,
+        *auth.HANDLERS,
+        *people.HANDLERS,
     ],
     guards=[native_guard],
     tags=["Tocsin"],
@@ -33,4 +49,6 @@ STRUCTS = (
     views.ChannelOut,
     views.EventOut,
     views.DeliveryOut,
+    *auth.STRUCTS,
+    *people.STRUCTS,
 )

@@ -144,6 +144,17 @@ ATTEMPT: dict[str, Any] = {
     "response_body": "",
     "superseded": False,
 }
+DELIVERY_ATTEMPT: dict[str, Any] = {"delivery_id": DELIVERY["id"], **ATTEMPT}
+BACKUP: dict[str, Any] = {
+    "name": "tocsin-20261120T093000.000000Z.db",
+    "status": "done",
+    "bytes_done": 48234496,
+    "bytes_total": 48234496,
+    "started_at": _AT,
+    "finished_at": _LATER,
+    "error": None,
+}
+BEGUN: dict[str, Any] = {"status": "running", "bytes_done": 0, "finished_at": None}
 JOB: dict[str, Any] = {
     "id": "019a5c1eefc0000001000007",
     "kind": "cancel_channel",
@@ -163,6 +174,57 @@ AUDIT: dict[str, Any] = {
     "action": "channel.update",
     "target": {"kind": "channel", "id": _CHANNEL_ID},
     "changes": {"enabled": [False, True]},
+}
+PERSON: dict[str, Any] = {
+    "id": "019a5c1f17d0000001000009",
+    "email": "ann@example.com",
+    "name": "Ann",
+}
+MEMBERSHIP: dict[str, Any] = {"id": _ORG_ID, "name": "Acme", "slug": "acme", "role": "admin"}
+SESSION: dict[str, Any] = {
+    "id": "019a5c1f2bc000000100000a",
+    "user": PERSON,
+    "organization": MEMBERSHIP,
+    "project": None,
+    "organizations": [MEMBERSHIP],
+    "created_at": _AT,
+    "ends_at": "2026-12-20T09:30:00.000Z",
+    "expires_at": "2027-02-18T09:30:00.000Z",
+}
+DEVICE: dict[str, Any] = {
+    "id": SESSION["id"],
+    "current": True,
+    "address": "203.0.113.7",
+    "user_agent": "Mozilla/5.0 (X11; Linux x86_64; rv:145.0) Gecko/20100101 Firefox/145.0",
+    "created_at": _AT,
+    "last_used_at": _AT,
+    "ends_at": "2026-12-20T09:30:00.000Z",
+}
+MEMBER: dict[str, Any] = {
+    "id": "019a5c1f3fb000000100000b",
+    "user_id": PERSON["id"],
+    "email": PERSON["email"],
+    "name": PERSON["name"],
+    "role": "admin",
+    "created_at": _AT,
+    "updated_at": _AT,
+}
+USER: dict[str, Any] = PERSON | {"has_password": True, "created_at": _AT, "updated_at": _AT}
+LINK: dict[str, Any] = {
+    "id": "019a5c1f53a000000100000c",
+    "kind": "invite",
+    "email": "bob@example.com",
+    "role": "developer",
+    "url": "https://tocsin.example/link/EXAMPLEexampleEXAMPLEexampleEXAMPLEexample0",
+    "expires_at": "2026-11-20T09:45:00.000Z",
+}
+LINK_SHOWN: dict[str, Any] = {
+    "kind": "invite",
+    "email": "bob@example.com",
+    "organization": "Acme",
+    "role": "developer",
+    "asks": "new_password",
+    "expires_at": "2026-11-20T09:45:00.000Z",
 }
 
 

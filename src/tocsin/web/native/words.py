@@ -3,7 +3,7 @@
 from typing import Any
 
 from tocsin.domain import errors
-from tocsin.web.native import keys, organizations, routes, samples, views
+from tocsin.web.native import keys, organizations, people_words, routes, samples, views
 from tocsin.web.native.problems import refuse
 from tocsin.web.reference.words import CallWords, DialectWords, example_errors
 
@@ -28,7 +28,7 @@ _ABOUT_EVENT = {
 
 _ABOUT_CHANNEL = {
     "name": "What people call it; 1 to 128 characters.",
-    "type": "A channel type, such as `webhook` or `slack`.",
+    "type": "A channel type, such as `webhook`, `slack` or `email`.",
     "settings": "The type's own settings; see the channel types below. Secrets read back masked.",
     "project": "Id or slug of a project; without one it is a channel of the whole organization.",
     "description": "For people; ≤ 1,024 characters.",
@@ -54,6 +54,17 @@ _ABOUT_ACCEPTED = {
     "mismatch": "Whether a duplicate differs from the first in type or data.",
     "deliveries": "To how many channels it goes.",
     "unmatched": "Why to none: `no_channel`, `no_type` or `filtered`.",
+}
+
+_ABOUT_ATTEMPT = {
+    "number": "1 for the first.",
+    "started_at": "When it began.",
+    "duration_ms": "How long it took.",
+    "outcome": "`delivered`, `retry`, `rejected` or `gone`.",
+    "status_code": "What the target answered.",
+    "error": "Why it failed; begins with a reason code.",
+    "response_body": "The beginning of the target's answer, ≤ 4 KiB.",
+    "superseded": "Whether it ended after the delivery had gone on without it.",
 }
 
 _FIELDS: dict[str, dict[str, str]] = {
@@ -141,15 +152,16 @@ _FIELDS: dict[str, dict[str, str]] = {
         "last_error": "Why the last attempt failed; begins with a reason code.",
         "attempts": "Every attempt; on a single read.",
     },
-    "AttemptOut": {
-        "number": "1 for the first.",
+    "AttemptOut": _ABOUT_ATTEMPT,
+    "DeliveryAttemptOut": {"delivery_id": "The delivery it belongs to."} | _ABOUT_ATTEMPT,
+    "LatestBackupOut": {"latest": "Null when there was none since this server started."},
+    "BackupOut": {
+        "name": "The file, in the folder `backups` beside the database.",
+        "status": "`running`, `done` or `failed`.",
+        "bytes_done": "How much is copied.",
+        "bytes_total": "How much there is; grows with the database.",
         "started_at": "When it began.",
-        "duration_ms": "How long it took.",
-        "outcome": "`delivered`, `retry`, `rejected` or `gone`.",
-        "status_code": "What the target answered.",
-        "error": "Why it failed; begins with a reason code.",
-        "response_body": "The beginning of the target's answer, ≤ 4 KiB.",
-        "superseded": "Whether it ended after the delivery had gone on without it.",
+        "error": "Why it failed.",
     },
     "JobOut": {
         "kind": "What it does.",
@@ -166,7 +178,10 @@ _FIELDS: dict[str, dict[str, str]] = {
         "target": "To what.",
         "changes": "What changed; secrets masked.",
     },
-    "ActorOut": {"kind": "`key` or `operator`.", "id": "The key."},
+    "ActorOut": {
+        "kind": "`key`, `session` (a person), `operator`, or `stranger`.",
+        "id": "The key or user.",
+    },
     "TestOut": {"success": "Whether it arrived.", "attempt": "How it went."},
     "SecretOut": {"secret": "`whsec_` and base64, as Standard Webhooks libraries take it."},
     "ChannelTypeOut": {
@@ -189,7 +204,7 @@ _FIELDS: dict[str, dict[str, str]] = {
         "field": "Dotted path; empty for the whole body.",
         "message": "The rule it breaks.",
     },
-}
+} | people_words.FIELDS
 
 
 def _call(resource: str, summary: str, **more: Any) -> CallWords:
@@ -272,6 +287,12 @@ _CALLS: dict[str, CallWords] = {
     f"GET {_ORG}/deliveries/{{id}}": _call(
         "Deliveries", "Read a delivery", reply=samples.DELIVERY | {"attempts": [samples.ATTEMPT]}
     ),
+    f"GET {_ORG}/attempts": _call(
+        "Deliveries",
+        "List attempts of many deliveries",
+        query="limit=2",
+        reply=samples.listed(samples.DELIVERY_ATTEMPT),
+    ),
     f"POST {_ORG}/deliveries/{{id}}/retry": _call(
         "Deliveries", "Send it once more", reply=samples.DELIVERY | samples.REOPENED
     ),
@@ -305,8 +326,26 @@ _CALLS: dict[str, CallWords] = {
     f"GET {_ORG}/jobs": _call("Jobs", "List jobs", reply=samples.listed(samples.JOB)),
     f"GET {_ORG}/jobs/{{id}}": _call("Jobs", "Read a job", reply=samples.JOB),
     f"DELETE {_ORG}/jobs/{{id}}": _call("Jobs", "Cancel a job"),
-    f"GET {_ORG}/audit": _call("Audit", "Read the audit log", reply=samples.listed(samples.AUDIT)),
-}
+    f"GET {_ORG}/audit": _call(
+        "Audit",
+        "Read the audit log",
+        query="action=channel.update&limit=2",
+        reply=samples.listed(samples.AUDIT),
+    ),
+    "POST /api/v1/backup": _call(
+        "Backup",
+        "Begin a backup",
+        text="A copy of the database beside it, made in steps while everything goes on. `tocsin "
+        "backup` makes this call and takes the copy to where you want it.",
+        reply=samples.BACKUP | samples.BEGUN,
+    ),
+    "GET /api/v1/backup": _call(
+        "Backup", "See how far a backup is", reply={"latest": samples.BACKUP}
+    ),
+    "GET /api/v1/audit": _call(
+        "Audit", "Read the server's audit log", reply=samples.listed(samples.AUDIT)
+    ),
+} | people_words.CALLS
 
 WORDS = DialectWords(
     name="Tocsin",
@@ -316,7 +355,7 @@ WORDS = DialectWords(
     "Lists are newest first and come in pages. Unknown fields are refused, and errors are "
     "`application/problem+json`.",
     credential="`Authorization: Bearer …` or `X-API-Key: …`, with a key's token or the operator "
-    "token.",
+    "token; or the cookie of somebody who has signed in, `better-auth.session_token`.",
     resources={
         "Events": "What your platform says has happened. 202 means stored.",
         "Channels": "Where events go: one configured target each.",
@@ -326,11 +365,14 @@ WORDS = DialectWords(
         "Keys": "Credentials of an organization, or of one of its projects.",
         "Jobs": "Work in the background.",
         "Audit": "Who changed what.",
+        "Backup": "A copy of the whole database, for the operator.",
+        **people_words.RESOURCES,
     },
     parameters={
         "org": "The organization: id or slug.",
         "project": "The project: id or slug.",
         "id": "Its id, 24 hexadecimal characters.",
+        "token": "The last part of the link.",
     },
     fields=_FIELDS,
     calls=_CALLS,

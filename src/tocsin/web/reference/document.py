@@ -14,11 +14,16 @@ Json = dict[str, Any]
 
 METHODS = ("get", "post", "put", "patch", "delete")
 
-_LIST = re.compile(r"ListOut_(?:tocsin\.web\.native\.views\.)?(\w+?)Out_")
+_LIST = re.compile(r"ListOut_(?:tocsin(?:\.\w+)*\.)?(\w+?)Out_")
 _QUALIFIED = re.compile(r"tocsin(?:\.\w+)*\.(\w+)")
 _PREFIX = "#/components/schemas/"
 _VARIABLES = {"org": "ORG", "project": "PROJECT", "app": "APP"}
-_IDS = {"keys": "KEY_ID", "notification-channels": "CHANNEL", "deliveries": "DELIVERY"}
+_IDS = {
+    "keys": "KEY_ID",
+    "api-keys": "KEY_ID",
+    "notification-channels": "CHANNEL",
+    "deliveries": "DELIVERY",
+}
 
 
 def whole(schema: Json, dialects: Sequence[DialectWords]) -> Json:

@@ -1,8 +1,11 @@
 """What a client may hold open, and for how long."""
 
 from collections import Counter
+from collections.abc import Iterator
 
 from tocsin.config import Settings
+from tocsin.telemetry.families import HTTP_CONNECTIONS, HTTP_REFUSED
+from tocsin.telemetry.instruments import Sample, Tally
 from tocsin.web.address import Addresses, is_loopback
 
 HEAD_BYTES_MAX = 32_768
@@ -32,6 +35,7 @@ class Bounds:
         self._addresses = Addresses(settings.trusted_proxies)
         self._total = 0
         self._by_address: Counter[str] = Counter()
+        self.refused = Tally(HTTP_REFUSED)
 
     def enter(self, address: str) -> bool:
         """Count a connection; false when it is one too many."""
@@ -49,3 +53,8 @@ class Bounds:
         self._by_address[address] -= 1
         if self._by_address[address] <= 0:
             del self._by_address[address]
+
+    def samples(self) -> Iterator[Sample]:
+        """What a scrape of the metrics asks for."""
+        yield Sample(HTTP_CONNECTIONS, (), self._total)
+        yield from self.refused.samples()

@@ -37,6 +37,14 @@ class LingeringTransport:
             self._loop.call_soon(self._flush)
         self._pieces.append(data)
 
+    def write_now(self, data: bytes) -> None:
+        """Send a whole reply."""
+        if self._pieces:
+            self._pieces.append(data)
+            self._flush()
+        else:
+            self._transport.write(data)
+
     def _flush(self) -> None:
         pieces, self._pieces = self._pieces, []
         if pieces:

@@ -1,12 +1,17 @@
 """uvicorn's HTTP/1.1 protocol, with bounds on what a stranger may send and how slowly."""
 
 import asyncio
+import math
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from tocsin.web.publish import PublishHandler
 from tocsin.web.server.bounds import HEAD_BYTES_MAX, HEAD_FIELDS_MAX, Bounds
+from tocsin.web.server.express import ExpressRequest, header_lines
 from tocsin.web.server.linger import LingeringTransport
+
+NEVER = math.inf
 
 _REASONS = {
     400: (b"Bad Request", b"This is not HTTP."),
@@ -16,11 +21,21 @@ _REASONS = {
 }
 _CODES = {400: b"bad_request", 408: b"request_timeout", 431: b"head_too_large", 503: b"unavailable"}
 
+_CODE_TEXTS = {status: code.decode() for status, code in _CODES.items()}
+
 
 class BoundedHttp(HttpToolsProtocol):
-    """uvicorn's protocol with limits on the size and time of heads and on the time of bodies."""
+    """uvicorn's protocol with limits on the size and time of heads and on the time of bodies.
+
+    A publish that is as usual goes to `publish` without the application: see `ExpressRequest`.
+    """
 
     bounds: Bounds
+    publish: PublishHandler | None = None
+    _dates_of: list[tuple[bytes, bytes]] | None = None
+    _dates = b""
+    _express: ExpressRequest | None = None
+    _idle_since = NEVER
     _linger: LingeringTransport | None = None
     _timer: asyncio.TimerHandle | None = None
     _waiting_for = "head"
@@ -46,6 +61,8 @@ class BoundedHttp(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""
         self._stop_waiting()
+        if self.timeout_keep_alive_task is not None:
+            self.timeout_keep_alive_task.cancel()
         self.bounds.leave(self._address)
         if self._linger is not None:
             self._linger.lost()
@@ -146,12 +163,33 @@ class BoundedHttp(HttpToolsProtocol):
             self._refused = True
         elif self._fields > HEAD_FIELDS_MAX or self._head_bytes > HEAD_BYTES_MAX:
             self._refuse(431)
-        else:
+        elif not self._goes_express():
             super().on_headers_complete()
+
+    def _goes_express(self) -> bool:
+        before, self._express = self._current(), None
+        if (
+            self.publish is None
+            or (before is not None and not before.response_complete)
+            or self.parser.get_method() != b"POST"
+            or self._offered
+            or self.parser.get_http_version() != "1.1"
+        ):
+            return False
+        known = self.publish.known(self.url, self.headers, self._address or None)
+        if known is None:
+            return False
+        self._express = ExpressRequest(self.publish, known, self.parser.should_keep_alive())
+        self.cycle = self._express  # type: ignore[assignment]
+        return True
 
     def on_body(self, body: bytes) -> None:
         """A part of the body."""
-        if not self._refused:
+        if self._refused:
+            return
+        if self._express is not None:
+            self._express.add(body)
+        else:
             super().on_body(body)
 
     def on_message_complete(self) -> None:
@@ -162,14 +200,62 @@ class BoundedHttp(HttpToolsProtocol):
         if not self._refused:
             # Also when the reply came first: what follows is not this request's any more.
             self.cycle.more_body = False
-            super().on_message_complete()
+            if self._express is not None:
+                task = self.loop.create_task(self._answer(self._express))
+                self.tasks.add(task)
+                task.add_done_callback(self.tasks.discard)
+            else:
+                super().on_message_complete()
+
+    async def _answer(self, request: ExpressRequest) -> None:
+        headers = self.server_state.default_headers
+        if headers is not self._dates_of:
+            self._dates_of, self._dates = headers, header_lines(headers)
+        reply = await request.reply(self._dates)
+        if self.flow.write_paused and not request.disconnected:
+            await self.flow.drain()
+        if request.disconnected or self.transport.is_closing():
+            return
+        request.response_started = request.response_complete = True
+        self._linger.write_now(reply)  # type: ignore[union-attr]
+        if not request.keep_alive:
+            self.transport.close()
+        self.on_response_complete()
 
     def on_response_complete(self) -> None:
         """A reply is written; one that did not need the body waits for the rest only briefly."""
         cycle = self._current()
         if cycle is not None and cycle.response_complete and cycle.more_body:
             self._wait("rest", self.bounds.rest_seconds)
-        super().on_response_complete()
+        if self.pipeline or self.transport.is_closing():
+            super().on_response_complete()
+            return
+        self.server_state.total_requests += 1
+        self.flow.resume_reading()
+        self._idle_since = self.loop.time()
+        if self.timeout_keep_alive_task is None:
+            self._stay_open(self.timeout_keep_alive)
+
+    def _stay_open(self, seconds: float) -> None:
+        self.timeout_keep_alive_task = self.loop.call_later(
+            seconds, self.timeout_keep_alive_handler
+        )
+
+    def _unset_keepalive_if_required(self) -> None:
+        """Not idle any more. The timer stays: one for every request would cost more than all
+        looks of one that finds the connection busy."""
+        self._idle_since = NEVER
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Close what was idle for so long, or look again when it might have been."""
+        self.timeout_keep_alive_task = None
+        if self._idle_since == NEVER:
+            return  # the end of the request sets the next timer
+        left = self._idle_since + self.timeout_keep_alive - self.loop.time()
+        if left > 0:
+            self._stay_open(left)
+        else:
+            self.transport.close()
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what is no HTTP; a request before it that is whole is still answered."""
@@ -221,6 +307,7 @@ class BoundedHttp(HttpToolsProtocol):
                 self.transport.abort()
         if self.transport.is_closing():
             return
+        self.bounds.refused[_CODE_TEXTS[status],] += 1
         reason, text = _REASONS[status]
         body = b'{"type":"about:blank","title":"%s","status":%d,"detail":"%s","code":"%s"}' % (
             reason,

@@ -4,11 +4,14 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Iterator
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
 
 import uvicorn
 
 from tocsin.config import Settings
-from tocsin.web.front import Front
+from tocsin.web.publish import PublishHandler
+from tocsin.web.replies import Receive, Scope, Send
 from tocsin.web.server.bounds import Bounds
 from tocsin.web.server.protocol import BoundedHttp
 
@@ -41,25 +44,39 @@ class _Server(uvicorn.Server):
                 await asyncio.wait_for(self.leaving.wait(), 1.0)
 
 
+class Application(Protocol):
+    """What is served; usual publishes go to `publish` at once, if there is one."""
+
+    @property
+    def publish(self) -> PublishHandler | None: ...
+
+    def lifespan(self) -> AbstractAsyncContextManager[None]: ...
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None: ...
+
+
 class HttpServer:
     """Serves the application from `async with` on; leaving it finishes requests under way.
 
-    With `listener` given it is used (and closed) in place of `settings.host` and `.port`; binding
-    raises OSError on entering. `finished` ends when the server does, whatever the reason.
+    `port` takes the place of `settings.port`; a `listener` that of both it and `settings.host`,
+    and is closed. Binding raises OSError on entering. `finished` ends when the server does,
+    whatever the reason.
     """
 
     def __init__(
         self,
-        app: Front,
+        app: Application,
         settings: Settings,
         *,
+        port: int | None = None,
         listener: socket.socket | None = None,
         bounds: Bounds | None = None,
     ) -> None:
         self._app = app
         self._settings = settings
+        self._port = settings.port if port is None else port
         self._listener = listener
-        self._bounds = bounds or Bounds(settings)
+        self.bounds = bounds or Bounds(settings)
         self._server: _Server | None = None
         self._task: asyncio.Task[None] | None = None
         self._address = ("", 0)
@@ -70,9 +87,11 @@ class HttpServer:
         return self._address
 
     async def __aenter__(self) -> "HttpServer":
-        listener = self._listener or _bind(self._settings.host, self._settings.port)
+        listener = self._listener or _bind(self._settings.host, self._port)
         self._address = listener.getsockname()[:2]
-        protocol = type("BoundedHttp", (BoundedHttp,), {"bounds": self._bounds})
+        protocol = type(
+            "BoundedHttp", (BoundedHttp,), {"bounds": self.bounds, "publish": self._app.publish}
+        )
         config = uvicorn.Config(
             self._app,
             loop="none",

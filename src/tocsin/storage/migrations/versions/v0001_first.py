@@ -16,6 +16,13 @@ depends_on: Sequence[str] | None = None
 Id = sa.Text().with_variant(postgresql.TEXT(collation="C"), "postgresql")
 Ms = sa.BigInteger()
 
+HOT_ROWS = {
+    "fillfactor": 50,
+    "autovacuum_vacuum_scale_factor": 0,
+    "autovacuum_vacuum_threshold": 1000,
+    "autovacuum_vacuum_cost_delay": 0,
+}
+
 
 def upgrade() -> None:
     """Create everything, in the order of `tables.py`."""
@@ -24,6 +31,8 @@ def upgrade() -> None:
     _organizations()
     _projects()
     _keys()
+    _people()
+    _sessions()
     _channels()
     _jobs()
     _audit()
@@ -51,7 +60,10 @@ def _nodes() -> None:
         sa.Column("started_at", Ms, nullable=False),
         sa.Column("lease_until_ms", Ms, nullable=False),
         sa.PrimaryKeyConstraint("number"),
+        postgresql_with=HOT_ROWS,
     )
+    if op.get_bind().dialect.name == "postgresql":
+        op.execute(sa.schema.CreateSequence(sa.Sequence("node_numbers", maxvalue=2**24 - 1)))
 
 
 def _organizations() -> None:
@@ -120,6 +132,69 @@ def _keys() -> None:
     )
     op.create_index("keys_organization", "keys", ["organization_id", "id"])
     op.create_index("keys_token", "keys", ["token_hash"], unique=True)
+
+
+def _people() -> None:
+    op.create_table(
+        "users",
+        sa.Column("id", Id, nullable=False),
+        sa.Column("email", sa.Text(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("password_hash", sa.Text()),
+        sa.Column("created_at", Ms, nullable=False),
+        sa.Column("updated_at", Ms, nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index("users_email", "users", ["email"], unique=True)
+    op.create_table(
+        "members",
+        sa.Column("id", Id, nullable=False),
+        sa.Column("organization_id", Id, nullable=False),
+        sa.Column("user_id", Id, nullable=False),
+        sa.Column("role", sa.Text(), nullable=False),
+        sa.Column("created_at", Ms, nullable=False),
+        sa.Column("updated_at", Ms, nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index("members_organization", "members", ["organization_id", "id"])
+    op.create_index("members_user", "members", ["user_id", "organization_id"], unique=True)
+
+
+def _sessions() -> None:
+    op.create_table(
+        "sessions",
+        sa.Column("id", Id, nullable=False),
+        sa.Column("token_hash", sa.Text(), nullable=False),
+        sa.Column("user_id", Id, nullable=False),
+        sa.Column("organization_id", Id),
+        sa.Column("project_id", Id),
+        sa.Column("address", sa.Text()),
+        sa.Column("bucket", sa.Text(), nullable=False),
+        sa.Column("user_agent", sa.Text(), nullable=False),
+        sa.Column("created_at", Ms, nullable=False),
+        sa.Column("seen_at", Ms, nullable=False),
+        sa.Column("ends_at", Ms, nullable=False),
+        sa.Column("expires_at", Ms, nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index("sessions_token", "sessions", ["token_hash"], unique=True)
+    op.create_index("sessions_user", "sessions", ["user_id", "id"])
+    op.create_index("sessions_end", "sessions", ["ends_at"])
+    op.create_table(
+        "links",
+        sa.Column("id", Id, nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("token_hash", sa.Text(), nullable=False),
+        sa.Column("email", sa.Text(), nullable=False),
+        sa.Column("user_id", Id),
+        sa.Column("organization_id", Id),
+        sa.Column("role", sa.Text()),
+        sa.Column("created_at", Ms, nullable=False),
+        sa.Column("expires_at", Ms, nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index("links_token", "links", ["token_hash"], unique=True)
+    op.create_index("links_end", "links", ["expires_at"])
 
 
 def _channels() -> None:
@@ -213,6 +288,11 @@ def _lanes() -> None:
         sa.Column("backlog_due_ms", Ms, nullable=False, server_default="0"),
         sa.Column("breaker_state", sa.Text()),
         sa.Column("breaker_until_ms", Ms, nullable=False, server_default="0"),
+        sa.Column("breaker_probe", Id),
+        sa.Column("breaker_streak", sa.Text(), nullable=False, server_default=""),
+        sa.Column("ordered", sa.Boolean(), nullable=False, server_default=sa.false()),
+        sa.Column("unnumbered", sa.Boolean(), nullable=False, server_default=sa.false()),
+        sa.Column("exclusive", sa.Boolean(), nullable=False, server_default=sa.false()),
         sa.Column("owner", sa.Integer(), nullable=False, server_default="0"),
         sa.Column("last_seq", Ms, nullable=False, server_default="0"),
         sa.Column("version", Ms, nullable=False),
@@ -224,6 +304,7 @@ def _lanes() -> None:
         sa.Column("failing_since_ms", Ms),
         sa.PrimaryKeyConstraint("channel_id"),
         sqlite_with_rowid=False,
+        postgresql_with=HOT_ROWS,
     )
     op.create_index(
         "lanes_due",
@@ -249,6 +330,7 @@ def _events() -> None:
         sa.Column("people", sa.LargeBinary()),
         sa.Column("data", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
+        postgresql_partition_by="RANGE (id)",
     )
     op.create_index("events_organization", "events", ["organization_id", "id"])
 
@@ -277,6 +359,7 @@ def _deliveries() -> None:
         sa.Column("last_error", sa.Text()),
         sa.PrimaryKeyConstraint("id"),
         sqlite_with_rowid=False,
+        postgresql_partition_by="RANGE (id)",
     )
     op.create_index("deliveries_channel", "deliveries", ["channel_id", "id"])
     op.create_index("deliveries_event", "deliveries", ["event_id"])
@@ -286,6 +369,13 @@ def _deliveries() -> None:
         ["channel_id", "node", "due_ms", "id"],
         sqlite_where=sa.text("status = 'waiting'"),
         postgresql_where=sa.text("status = 'waiting'"),
+    )
+    op.create_index(
+        "deliveries_ordered",
+        "deliveries",
+        ["channel_id", "seq"],
+        sqlite_where=sa.text("status = 'waiting' AND seq IS NOT NULL"),
+        postgresql_where=sa.text("status = 'waiting' AND seq IS NOT NULL"),
     )
     op.create_index("deliveries_organization", "deliveries", ["organization_id", "id"])
 
@@ -306,6 +396,7 @@ def _attempts() -> None:
         sa.Column("superseded", sa.Boolean(), nullable=False),
         sa.PrimaryKeyConstraint("delivery_id", "claim"),
         sqlite_with_rowid=False,
+        postgresql_partition_by="RANGE (delivery_id)",
     )
 
 

@@ -1,0 +1,106 @@
+"""Opening the store that the settings name."""
+
+import logging
+import os
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from tocsin.clock import Clock
+from tocsin.config import Settings
+from tocsin.storage.base import Store
+from tocsin.storage.folder import lock
+from tocsin.storage.sqlite import SqliteStore
+
+NODE_FILE = "node"
+
+Copy = Callable[[Path, Callable[[int, int], None]], Coroutine[Any, Any, None]]
+
+_log = logging.getLogger("tocsin.storage")
+
+
+def _nothing() -> None:
+    pass
+
+
+class Signals:
+    """What a store calls; set before it may matter.
+
+    `died`: a part of the store has ended by itself. `lost`: this node's lease had ended, nothing it
+    holds is its own any more. `woken`: another node has freed deliveries.
+    """
+
+    def __init__(self, died: Callable[[BaseException], None]) -> None:
+        self.died = died
+        self.lost: Callable[[], None] = _nothing
+        self.woken: Callable[[], None] = _nothing
+
+
+@asynccontextmanager
+async def open_store(
+    settings: Settings,
+    clock: Clock,
+    signals: Signals,
+    *,
+    began: Mapping[str, int] | None = None,
+) -> AsyncIterator[Store]:
+    """The store, open, and the clock put right by it; frees what an earlier process here held.
+
+    `began` has the claims (delivery id → claim) whose send that process had begun. Raises
+    StoreInUse, StoreRefused or SchemaMismatch, each with a message that says what to do.
+    """
+    if not settings.postgres:
+        async with SqliteStore(
+            settings.sqlite_path,
+            wall_ms=clock.wall_ms,
+            storage_ms=clock.storage_ms,
+            began=began,
+            started=clock.start_above,
+            died=signals.died,
+        ) as store:
+            yield store
+        return
+    # Imported only where it is needed: with SQLite it would be 10 MiB for nothing.
+    from tocsin.storage.postgres import PostgresStore
+
+    place = settings.data_dir / NODE_FILE
+    held = lock(place)
+    try:
+        async with PostgresStore(
+            settings.store,
+            wall_ms=clock.wall_ms,
+            storage_ms=clock.storage_ms,
+            prepared=settings.postgres_prepared,
+            before=_read(place),
+            began=began,
+            numbered=lambda number: _write(place, number),
+            measured=clock.follow,
+            lost=lambda: signals.lost(),
+            woken=lambda: signals.woken(),
+            died=signals.died,
+        ) as opened:
+            yield opened
+    finally:
+        os.close(held)
+
+
+def copying(store: Store) -> Copy | None:
+    """How to copy the store's database file; None where there is no such file."""
+    return store.copy if isinstance(store, SqliteStore) else None
+
+
+def _read(place: Path) -> int | None:
+    """The number under which the process before this one has worked here, if there was one."""
+    try:
+        return int(place.read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def _write(place: Path, number: int) -> None:
+    try:
+        place.write_text(f"{number}\n")
+        place.chmod(0o600)
+    except OSError as error:
+        _log.warning("can't note the node's number in %s: %s", place, error)

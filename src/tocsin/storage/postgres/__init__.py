@@ -1,0 +1,6 @@
+"""PostgreSQL: one database, any number of equal nodes."""
+
+from tocsin.storage.postgres.session import StoreRefused
+from tocsin.storage.postgres.store import PostgresStore
+
+__all__ = ["PostgresStore", "StoreRefused"]

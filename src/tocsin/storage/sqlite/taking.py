@@ -1,0 +1,135 @@
+"""Rows of a lane become held: few at a time, as one value, within the room there is."""
+
+import sqlite3
+from typing import Any
+
+import msgspec
+
+from tocsin.domain.model import (
+    ChannelId,
+    DeliveryId,
+    Event,
+    EventId,
+    OrganizationId,
+    Origin,
+    People,
+    ProjectId,
+)
+from tocsin.storage.base import Held
+from tocsin.storage.sqlite.adding import one_value
+from tocsin.storage.sqlite.rows import Row
+
+ROWS_PER_LOOK = 64
+
+# Rows come as one JSON value: fetched one by one, each would hand the interpreter lock to the
+# event loop and wait to get it back.
+_ROWS = """
+    SELECT json_group_array(json_array(id, claim, due_ms, attempt_count, step, lost, origin,
+        event_id, organization_id, project_id, type, CAST(data AS TEXT), occurred_at,
+        created_at, CAST(people AS TEXT))) FROM (
+        SELECT d.id, d.claim, d.due_ms, d.attempt_count, d.step, d.lost, d.origin,
+            e.id AS event_id, e.organization_id, e.project_id, e.type, e.data, e.occurred_at,
+            e.created_at, e.people
+        FROM deliveries AS d {index} JOIN events AS e ON e.id = d.event_id
+        WHERE {where} LIMIT ?)
+"""
+
+
+def due_rows(where: str, index: str = "") -> str:
+    """The statement that gives rows for `Taking.hold`; its last parameter is how many at most."""
+    return _ROWS.format(index=index and f"INDEXED BY {index}", where=where)
+
+
+class _Due(msgspec.Struct, array_like=True):
+    """One due delivery with its event, as `due_rows` gives it."""
+
+    id: DeliveryId
+    claim: int
+    due_ms: int
+    attempt_count: int
+    step: int
+    lost: int
+    origin: Origin
+    event_id: EventId
+    organization_id: OrganizationId
+    project_id: ProjectId | None
+    type: str
+    data: str
+    occurred_at: int
+    created_at: int
+    people: str | None
+
+
+_decode_due = msgspec.json.Decoder(list[_Due]).decode
+_decode_people = msgspec.json.Decoder(People).decode
+
+
+class Taking:
+    """What a claim has taken so far, and how much more it may."""
+
+    def __init__(
+        self, connection: sqlite3.Connection, node: int, room: int, bytes_room: int
+    ) -> None:
+        self.connection = connection
+        self._node = node
+        self.room = room
+        self.bytes_room = bytes_room
+        self.held: list[Held] = []
+
+    @property
+    def over(self) -> bool:
+        """Whether there is no room for any more."""
+        return self.room <= 0 or self.bytes_room <= 0
+
+    def look(self, statement: str, parameters: Row, channel_id: str) -> list[Held]:
+        """What a statement of `due_rows` finds in a lane; nothing is held by it."""
+        text: Any = one_value(self.connection, statement, parameters)
+        return [_held(row, ChannelId(channel_id)) for row in _decode_due(text)]
+
+    def hold(self, found: list[Held]) -> int:
+        """Hold as many as there is room for; returns how many."""
+        kept = _within(found[: self.room], self.bytes_room)
+        if kept:
+            marks = ", ".join(["?"] * len(kept))
+            self.connection.execute(
+                f"UPDATE deliveries SET claim = claim + 1, node = ? WHERE id IN ({marks})",
+                (self._node, *(item.id for item in kept)),
+            )
+        self.held += kept
+        self.room -= len(kept)
+        self.bytes_room -= sum(len(item.event.data) for item in kept)
+        return len(kept)
+
+
+def _held(row: _Due, channel_id: ChannelId) -> Held:
+    return Held(
+        id=row.id,
+        claim=row.claim + 1,
+        channel_id=channel_id,
+        event=Event(
+            id=row.event_id,
+            organization_id=row.organization_id,
+            project_id=row.project_id,
+            type=row.type,
+            data=row.data.encode(),
+            occurred_at=row.occurred_at,
+            created_at=row.created_at,
+            people=None if row.people is None else _decode_people(row.people),
+        ),
+        origin=row.origin,
+        number=row.attempt_count + 1,
+        step=row.step,
+        lost=row.lost,
+        due_ms=row.due_ms,
+    )
+
+
+def _within(items: list[Held], bytes_max: int) -> list[Held]:
+    """As many as fit; the first always does, or a large event would wait for ever."""
+    kept: list[Held] = []
+    for item in items:
+        if kept and bytes_max <= 0:
+            break
+        bytes_max -= len(item.event.data)
+        kept.append(item)
+    return kept

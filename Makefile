@@ -2,6 +2,8 @@
 
 PYTHON ?= python3
 ARGS ?=
+# How many processes `make test` uses; files are shared out whole.
+WORKERS ?= 2
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -34,7 +36,7 @@ demo: $(DEMO) ## start Tocsin with a receiver to watch, nothing to configure
 	@PYTHONPATH=src exec $(BIN)/python -m tocsin demo $(ARGS)
 
 test: $(DEV) ## the tests that take seconds
-	$(BIN)/python -m pytest tests -m "not long" $(ARGS)
+	$(BIN)/python -m pytest tests -m "not long" -n $(WORKERS) --dist loadfile $(ARGS)
 
 test-long: $(DEV) ## the tests that take minutes: crashes, load, browser
 	$(BIN)/python -m pytest tests -m long $(ARGS)

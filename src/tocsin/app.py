@@ -1,7 +1,6 @@
 """The one place where parts are built and wired; owns the order of start and stop."""
 
 import asyncio
-import faulthandler
 import gc
 import logging
 import os
@@ -36,6 +35,7 @@ from tocsin.engine.engine import UNSETTLED_MAX, Engine
 from tocsin.engine.janitor import Chore
 from tocsin.engine.journal import SendJournal
 from tocsin.engine.targets import Targets
+from tocsin.engine.watchdog import STANDSTILL_SECONDS, Watchdog
 from tocsin.net.client import Client
 from tocsin.net.guard import Guard
 from tocsin.net.proxy import Proxy, ProxyInvalid, parse_proxy
@@ -46,6 +46,7 @@ from tocsin.service.channels import Channels
 from tocsin.service.credentials import Credentials
 from tocsin.service.directory import Directory
 from tocsin.service.guesses import Guesses
+from tocsin.service.health import PING_SECONDS, Health
 from tocsin.service.intake import COUNT_SECONDS, Intake
 from tocsin.service.jobs import JobRunner
 from tocsin.service.keys import Keys
@@ -68,8 +69,6 @@ from tocsin.web import metrics
 from tocsin.web.asgi import build
 from tocsin.web.server import HttpServer
 
-PING_SECONDS = 1.0
-STANDSTILL_SECONDS = 30.0
 JOBS_SECONDS = 1.0
 FLUSH_SECONDS = 10.0
 KEYS_SECONDS = 60.0
@@ -83,23 +82,6 @@ SWITCH_SECONDS = 0.0005
 """How long the writer thread waits for the interpreter beside a busy event loop."""
 
 _log = logging.getLogger("tocsin")
-
-
-class Health:
-    """Whether this process can do its work, by the last answer of the database."""
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._answered = -1e9
-        self.failed = False
-
-    def answered(self) -> None:
-        """The database has answered just now."""
-        self._answered = self._clock.monotonic()
-
-    def ready(self) -> bool:
-        """See `web.services.Health`."""
-        return not self.failed and self._clock.monotonic() - self._answered < 4 * PING_SECONDS
 
 
 class App:
@@ -303,9 +285,6 @@ class App:
         async def tidy() -> None:
             await self.people.tidy(audit_days=self.settings.audit_days)
 
-        async def note_failures() -> None:
-            await self.guesses.flush()
-
         return (
             Chore("asking the database", PING_SECONDS, ping),
             Chore("running jobs", JOBS_SECONDS, self.runner.run_once),
@@ -313,7 +292,7 @@ class App:
             Chore("forgetting idempotency keys", KEYS_SECONDS, forget_keys),
             Chore("counting what waits", COUNT_SECONDS, count_waiting),
             Chore("noting the time", TIME_SECONDS, store.note_time),
-            Chore("noting failed sign-ins", FLUSH_SECONDS, note_failures),
+            Chore("noting failed sign-ins", FLUSH_SECONDS, lambda: self.guesses.flush()),
             Chore("removing what people left behind", TIDY_SECONDS, tidy),
         )
 
@@ -462,7 +441,7 @@ async def _serve(settings: Settings, announce: Callable[[App], None]) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, app.stop)
-    with _Watchdog(loop):
+    with Watchdog(loop):
         async with app:
             gc.freeze()  # what is there from the start on stays out of every collection
             announce(app)
@@ -474,39 +453,6 @@ async def _serve(settings: Settings, announce: Callable[[App], None]) -> int:
                 return 1
             _end_anyway(STOP_SECONDS)
     return 0
-
-
-class _Watchdog:
-    """Ends the process when its event loop stands still: nothing inside could tell.
-
-    It counts its own rounds: time in which the whole process did not run (SIGSTOP) is none.
-    """
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self._stop = threading.Event()
-
-    def __enter__(self) -> None:
-        threading.Thread(target=self._run, name="tocsin-watchdog", daemon=True).start()
-
-    def __exit__(self, *error: object) -> None:
-        self._stop.set()
-
-    def _run(self) -> None:
-        answered = threading.Event()
-        answered.set()
-        rounds = 0
-        while not self._stop.wait(PING_SECONDS):
-            if answered.is_set():
-                rounds = 0
-                answered.clear()
-                self._loop.call_soon_threadsafe(answered.set)
-            else:
-                rounds += 1
-            if rounds * PING_SECONDS >= STANDSTILL_SECONDS:
-                _log.critical("the event loop stands still: the process ends")
-                faulthandler.dump_traceback()
-                os._exit(1)
 
 
 def _end_anyway(seconds: float) -> None:

@@ -105,7 +105,8 @@ class Failures:
     """At most `failures_max` failed tries of a name within `window_seconds`.
 
     A try counts as failed from its beginning, so that many at once are no way around; `succeeded`
-    takes it back. A maximum of 0 is none. When `names_max` names are known the one that tried longest ago is forgotten.
+    takes it back. A maximum of 0 is none. When `names_max` names are known the one that tried
+    longest ago is forgotten.
     """
 
     def __init__(

@@ -1,8 +1,10 @@
 """What an operator's scrape says of a running service, and what it never says."""
 
 import http.client
+import random
 import re
 import socket
+from contextlib import suppress
 
 from prometheus_client.parser import text_string_to_metric_families
 from tests.blackbox.conftest import NewServer
@@ -26,6 +28,14 @@ def value(text: str, name: str, **labels: str) -> float:
         for sample in family.samples
         if sample.name == name and labels.items() <= sample.labels.items()
     )
+
+
+def free_port() -> int:
+    """One that no connection or listener of another test gets by chance: those are higher."""
+    while True:
+        port = random.randrange(20_000, 30_000)
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 def test_what_is_delivered_is_counted(tenant: Tenant, receiver: Receiver) -> None:
@@ -92,8 +102,7 @@ def test_they_name_no_tenant_target_or_event(tenant: Tenant, receiver: Receiver)
 
 
 def test_they_are_open_on_a_port_of_their_own(new_server: NewServer) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     server = new_server(metrics_port=port).start()
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     connection.request("GET", "/metrics")

@@ -8,7 +8,7 @@ from tests.blackbox.conftest import NewServer
 from tests.blackbox.receiver import Receiver
 from tests.blackbox.server import Server
 
-ENDS_SECONDS_MAX = 20.0
+ENDS_SECONDS_MAX = 60.0
 
 
 def refusal(server: Server) -> str:
@@ -52,7 +52,7 @@ def test_a_short_operator_token_stops_the_start(new_server: NewServer) -> None:
 
 def test_a_proxy_that_is_none_stops_the_start(new_server: NewServer) -> None:
     said = refusal(new_server(proxy="http://operator:s3cr3t@proxy.example"))
-    assert "TOCSIN_PROXY: must be http://host:port" in said
+    assert "TOCSIN_PROXY: must be" in said
     assert "s3cr3t" not in said
 
 

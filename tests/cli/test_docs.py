@@ -83,7 +83,7 @@ def test_no_page_uses_a_command_that_does_not_exist(path: Path) -> None:
     commands = tree().resolved_commands()
     shell = "\n".join(blocks(path.read_text(), "sh"))
     shell += "\n".join(re.findall(r"`(tocsin [^`]*)`", path.read_text()))
-    for name, second in re.findall(r"\btocsin ([a-z]+)(?: ([a-z]+)\b)?", shell):
+    for name, second in re.findall(r"\btocsin ([a-z]+(?:-[a-z]+)*)(?: ([a-z]+)\b)?", shell):
         assert name in commands, name
         within = own_commands(commands[name])
         assert not (within and second) or second in within, f"{name} {second}"

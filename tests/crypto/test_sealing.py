@@ -56,7 +56,9 @@ def test_a_setting_holds_several_keys() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", " , ", "short", "x" * 40 + "!", "ä" * 43, "QUJD", f"{OLD},short", OLD + "\0"]
+    "text",
+    ["", " , ", "short", "x" * 40 + "!", "ä" * 43, "QUJD", f"{OLD},short", OLD + "\0"],
+    ids=["empty", "comma", "short", "odd", "not ASCII", "few bytes", "second short", "NUL"],
 )
 def test_bad_keys_are_refused_without_repeating_them(text: str) -> None:
     with pytest.raises(BadMasterKey) as caught:

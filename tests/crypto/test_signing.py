@@ -59,7 +59,7 @@ def test_foreign_verifiers_accept_any_body(body: bytes) -> None:
     assert verify(SECRET, ID, str(NOW), signature, body, NOW)
 
 
-@pytest.mark.parametrize("known", [SECRET, OTHER])
+@pytest.mark.parametrize("known", [SECRET, OTHER], ids=["new", "old"])
 def test_either_secret_of_a_rotation_verifies(known: str) -> None:
     body = '{"data": "ü"}'.encode()
     signature = sign((SECRET, OTHER), ID, NOW, body)
@@ -83,6 +83,19 @@ def test_either_secret_of_a_rotation_verifies(known: str) -> None:
         (ID, "", None, b"body", NOW),
         (ID, "9" * 5000, None, b"body", NOW),
         (ID, "٥", None, b"body", NOW),
+    ],
+    ids=[
+        "another message",
+        "another timestamp",
+        "empty signature",
+        "no signature",
+        "not ASCII",
+        "another body",
+        "too old",
+        "too new",
+        "no timestamp",
+        "endless timestamp",
+        "another digit",
     ],
 )
 def test_what_does_not_verify(

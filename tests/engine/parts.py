@@ -78,7 +78,10 @@ class Receiver:
                     self.bodies.append(body)
                     self._came.notify_all()
                 await self.hang.wait()
-                writer.write(self.script.pop(0) if self.script else self.reply)
+                answer = self.script.pop(0) if self.script else self.reply
+                if not answer:
+                    return  # and close
+                writer.write(answer)
                 await writer.drain()
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
@@ -210,7 +213,6 @@ async def running(
             wall_ms=clock.wall_ms,
             storage_ms=clock.storage_ms,
             began=journal.began,
-            started=clock.start_above,
             connect=connect,
         ) as store:
             journal.start()

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 from tests.engine.parts import Receiver, running
-from tests.storage.stores import one, rows
+from tests.storage.stores import rows
 
 from tocsin.clock import Clock
+from tocsin.storage.sqlite import SqliteStore
 
 pytestmark = pytest.mark.anyio
 
@@ -100,21 +101,22 @@ async def test_a_step_delays_no_retry_and_sends_nothing_twice(
     assert len({row["id"] for row in found} | {row["event_id"] for row in found}) == 10
 
 
-async def test_a_clock_put_back_before_a_restart_delays_no_retry(
-    tmp_path: Path, receiver: Receiver
-) -> None:
+async def test_a_clock_put_back_before_a_restart_delays_no_retry(tmp_path: Path) -> None:
     """The wall was two hours ahead, is put right, and only then the process starts again."""
-    async with running(tmp_path, clock=SteppedClock(2 * HOUR_MS)) as parts:
-        await parts.channel(receiver.url, schedule=("1s",))
-        receiver.script = [ERROR]
-        await parts.publish(1)
-        await parts.attempts(1)
-        await parts.idle()
-        await parts.store.note_time()
-    async with running(tmp_path, clock=SteppedClock()) as parts:
-        await parts.settled(1, 60)
-        noted = await one(parts.store, "SELECT max(lease_until_ms) AS ms FROM nodes")
-        assert parts.engine._clock.storage_ms() >= noted["ms"]
+    ahead = Sources(10 * HOUR_MS, 0).clock()
+    async with SqliteStore(
+        tmp_path / "tocsin.db", wall_ms=ahead.wall_ms, storage_ms=ahead.storage_ms
+    ) as store:
+        noted = ahead.storage_ms()
+        await store.note_time()
+    right = Sources(8 * HOUR_MS, 0).clock()
+    async with SqliteStore(
+        tmp_path / "tocsin.db",
+        wall_ms=right.wall_ms,
+        storage_ms=right.storage_ms,
+        started=right.start_above,
+    ):
+        assert right.storage_ms() == noted
 
 
 def test_a_stepped_machine_shows_the_same() -> None:

@@ -64,6 +64,23 @@ async def test_a_schedule_that_is_used_up_ends_as_exhausted(
     assert (row["status"], row["last_status_code"]) == ("exhausted", 500)
 
 
+async def test_a_resend_is_told_in_its_attempt_only(parts: Parts, receiver: Receiver) -> None:
+    """A kept connection had closed: the request went out twice, and the delivery is fine."""
+    await parts.channel(receiver.url)
+    await parts.publish()
+    await parts.settled(1)
+    receiver.script = [b""]
+    await parts.publish()
+    delivered = await parts.settled(2)
+    assert len(receiver.bodies) == 3
+    first, second = await parts.attempts(2)
+    assert first["error"] is None
+    assert second["outcome"] == "delivered"
+    assert second["error"].startswith("resent: ")
+    assert [row["last_error"] for row in delivered] == [None, None]
+    assert (await one(parts.store, "SELECT last_error FROM lanes"))["last_error"] is None
+
+
 async def test_retry_after_holds_the_whole_channel(parts: Parts, receiver: Receiver) -> None:
     await parts.channel(receiver.url)
     receiver.script = [b"HTTP/1.1 429 Slow\r\nretry-after: 2\r\ncontent-length: 0\r\n\r\n"]

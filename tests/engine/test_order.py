@@ -81,9 +81,7 @@ async def test_what_waits_behind_says_so(parts: Parts, receiver: Receiver) -> No
     await parts.idle()
     clock = parts.engine._clock
     now = Now(storage_ms=clock.storage_ms(), wall_ms=clock.wall_ms(), nodes=(parts.store.node,))
-    page = await parts.store.read(
-        lambda c: walk(c, Sight(ORGANIZATION), now, limit=10, below=None)
-    )
+    page = await parts.store.read(lambda c: walk(c, Sight(ORGANIZATION), now, limit=10, below=None))
     third, second, first = page.items
     assert first.waiting_for is WaitingFor.RETRY
     assert first.next_attempt_at is not None

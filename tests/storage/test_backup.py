@@ -10,9 +10,9 @@ import sqlalchemy as sa
 from tests.storage.stores import make_channel, make_organization, new_event, open_store
 
 from tocsin.domain.errors import Unavailable
+from tocsin.domain.model import ChannelId
 from tocsin.storage.files import damage
 from tocsin.storage.sqlite import SqliteStore
-from tocsin.storage.sqlite.backup import PAGES_PER_TURN
 
 pytestmark = pytest.mark.anyio
 
@@ -27,7 +27,7 @@ def ids_in(path: Path) -> set[str]:
         connection.close()
 
 
-async def add(store: SqliteStore, channel: str, count: int) -> list[str]:
+async def add(store: SqliteStore, channel: ChannelId, count: int) -> list[str]:
     made = [new_event(channel, claim=False, data=BIG) for _ in range(count)]
     await store.add(made)
     return [one.event.id for one in made]
@@ -44,12 +44,13 @@ async def test_a_copy_holds_all_that_was_stored_while_it_was_made(tmp_path: Path
         told: list[tuple[int, int]] = []
         meanwhile: list[str] = []
         copying = asyncio.create_task(store.copy(target, lambda *seen: told.append(seen)))
-        while not copying.done():
-            meanwhile += await add(store, channel, 3)
+        async with asyncio.timeout(60):
+            while not copying.done():
+                meanwhile += await add(store, channel, 3)
         await copying
         # It has not begun again because of them, and it could not have waited for quiet.
         done = [seen[0] for seen in told]
-        assert len(done) >= 500 * len(BIG) / (PAGES_PER_TURN * 4096)
+        assert len(done) >= 5
         assert all(a <= b for a, b in itertools.pairwise(done))
         assert done[-1] == told[-1][1] == target.stat().st_size
         await add(store, channel, 1)

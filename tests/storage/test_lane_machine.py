@@ -312,7 +312,7 @@ class LaneMachine(RuleBasedStateMachine):
                 .where(channels_table.c.id == channel_id)
                 .values(ordered=ordered)
                 .returning(channels_table)
-            ).first()
+            ).one()
             lanes.describe(c, SIGHT, channel_of(row))
             lanes.close_breaker(c, SIGHT, channel_id)
             lanes.change(c, SIGHT, channel_id, version=version, reset=False)

@@ -1,4 +1,4 @@
-"""What every driver does with lanes that are served one by one: ordered, or with an open breaker."""
+"""What every driver does with lanes that are served one by one: ordered ones, open breakers."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -25,7 +25,7 @@ from tests.storage.stores import (
 from tocsin.domain.breaking import PROBE_DEADLINE_MS
 from tocsin.domain.model import Breaker, ChannelId, DeliveryId, Origin, Status
 from tocsin.service.sight import Sight
-from tocsin.storage.base import Held, NewDelivery, NewEvent, Stored
+from tocsin.storage.base import Held, NewEvent, Stored
 from tocsin.storage.control import lanes as lane_calls
 from tocsin.storage.tables import channels, lanes
 

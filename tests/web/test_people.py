@@ -257,9 +257,10 @@ async def test_brute_force_is_slowed_down_and_tells_nothing(ann: Person) -> None
     assert (await strangers("POST", AUTH + "/sign-in", body)).status == 429
     assert (await ann.sign_in()).status == 200
     await ann.app.guesses.flush()
-    (entry,) = await ann.audit(action="user.sign_in_failed")
-    assert (entry["changes"], entry["address"]) == ({"tries": 10}, "198.51.100.7")
-    assert entry["target"] == {"kind": "user", "id": ann.id}
+    entries = await ann.audit(action="user.sign_in_failed")  # several, if the test took long
+    assert sum(entry["changes"]["tries"] for entry in entries) == 10
+    assert {entry["address"] for entry in entries} == {"198.51.100.7"}
+    assert entries[0]["target"] == {"kind": "user", "id": ann.id}
 
 
 async def test_switching_the_organization_renews_the_session(ann: Person, bob: Person) -> None:

@@ -34,6 +34,7 @@ class Reason(StrEnum):
     CHANNEL_DELETED = "channel_deleted"
     BACKLOG_CANCELLED = "backlog_cancelled"
     TARGET_REFUSED = "target_refused"
+    RESENT = "resent"
     SMTP_REPLY = "smtp_reply"
     SMTP_LOGIN_FAILED = "smtp_login_failed"
     SMTP_NOT_CONFIGURED = "smtp_not_configured"

@@ -34,6 +34,7 @@ ERROR_BYTES_MAX = 500
 STREAK_MAX = 100
 FAULT_PAUSE_SECONDS = 0.5
 TIMEOUT_SECONDS_MIN = 0.001
+RESENT = "sent again, because a kept connection had closed"
 
 _log = logging.getLogger("tocsin.engine")
 
@@ -165,7 +166,7 @@ class DeliveryAttempt:
     # In a task
 
     async def make(self, target: Target) -> bool:
-        """The whole attempt; True when it was delivered. Nothing is settled if the gate declined."""
+        """The whole attempt; True when it was delivered. Nothing is kept if the gate declined."""
         if not self._begin(target):
             return False
         return await self._sent(resent=False)
@@ -378,7 +379,10 @@ class DeliveryAttempt:
 
 
 def _error_text(verdict: Verdict, reply: Reply | None) -> str | None:
+    """What is kept of a failure; a success keeps only that it was sent twice."""
     error = verdict.error
+    if reply is not None and reply.resent:
+        error = f"{Reason.RESENT}: {RESENT}" if error is None else f"{error} ({RESENT})"
     if error is None:
         return None
     if reply is not None and reply.note is not None:

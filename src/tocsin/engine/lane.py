@@ -190,7 +190,7 @@ class Lane:
         self.special = self.policy is not None and not self.policy.plain
 
     def unwelcome(self, now_ms: int) -> bool:
-        """Whether no more may be queued: it has to come in order, or there is enough for a while."""
+        """Whether no more may be queued: it must come in order, or there is enough for a while."""
         return self.barred or (
             self.bucket is not None and len(self.queue) >= self.bucket.soon(now_ms)
         )

@@ -130,9 +130,7 @@ class Keys:
         permit(caller, "key.list")
         return listing(
             await self._store.read(
-                lambda c: keys.walk(
-                    c, sight, revoked=revoked, limit=page.limit, below=page.below
-                )
+                lambda c: keys.walk(c, sight, revoked=revoked, limit=page.limit, below=page.below)
             )
         )
 

@@ -132,7 +132,8 @@ class Publisher:
         """Store events; one answer per draft, in order, each event atomic with its deliveries.
 
         Raises Forbidden, NotFound, InvalidToken, RateLimited or Unavailable when no draft can be
-        taken; the last two for a flood of this organization. From the transaction on its outcome is the answer, whatever becomes of the caller.
+        taken; the last two for a flood of this organization. From the transaction on its outcome
+        is the answer, whatever becomes of the caller.
         """
         if not caller.may("event.publish"):
             raise Forbidden()
@@ -280,6 +281,7 @@ class Publisher:
             for event, answer in zip(events, added, strict=True):
                 if type(answer) is Stored:
                     self.counts.stored(len(event.deliveries))
+                    self._intake.stored(event.event.organization_id, len(event.deliveries))
                     if answer.claimed:
                         held += _held(event, answer)
                 elif type(answer) is Duplicate:

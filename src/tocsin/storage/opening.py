@@ -100,7 +100,8 @@ def _read(place: Path) -> int | None:
 
 def _write(place: Path, number: int) -> None:
     try:
-        place.write_text(f"{number}\n")
-        place.chmod(0o600)
+        descriptor = os.open(place, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
+        with open(descriptor, "w") as file:
+            file.write(f"{number}\n")
     except OSError as error:
         _log.warning("can't note the node's number in %s: %s", place, error)

@@ -11,6 +11,8 @@ from tocsin.domain.model import Status
 from tocsin.telemetry import families as of
 from tocsin.telemetry.instruments import Histogram, Sample, Tally
 
+RAW_MAX = 2_000
+"""So many durations are noted before they are counted."""
 MS = 0.001
 """Durations are counted in milliseconds and told in seconds."""
 
@@ -60,45 +62,39 @@ class AttemptCounts:
         """An attempt has its outcome; `error` begins with the reason's code.
 
         `delay_ms` is from the event's acceptance to the start of a first attempt. Nearly every
-        delivery of the service comes by here, so it is written out: half a microsecond.
+        delivery of the service comes by here, so it only takes notes.
         """
         try:
             kind = self._kinds[channel_type]
         except KeyError:
             kind = self._kinds[channel_type] = _Kind(channel_type)
-        if error is None:
-            kind.delivered += 1
-        else:
+        if error is not None:
             kind.failed[channel_type, outcome, error.partition(":")[0]] += 1
-        kind.counts[bisect_left(_ATTEMPT_MS, took_ms)] += 1
-        kind.total += took_ms
+        taken = kind.raw
+        taken.append(took_ms)
         if delay_ms is not None:
-            if delay_ms < 0:
-                delay_ms = 0  # the wall clock was put back
-            delays = self._delays
-            delays.counts[bisect_left(_DELAY_MS, delay_ms)] += 1
-            delays.total += delay_ms
+            # It is negative after the wall clock was put back.
+            self._delays.raw.append(delay_ms if delay_ms > 0 else 0)
+        if len(taken) >= RAW_MAX:
+            kind.fold()
+            self._delays.fold()
 
     def samples(self) -> Iterator[Sample]:
         """The samples of a scrape."""
         for name, kind in sorted(dict(self._kinds).items()):
-            yield Sample(of.ATTEMPTS, (name, "delivered", ""), kind.delivered)
+            delivered = kind.count - sum(kind.failed.values())
+            yield Sample(of.ATTEMPTS, (name, "delivered", ""), delivered)
             yield from kind.failed.samples()
             yield from kind.samples()
         yield from self._delays.samples()
 
 
 class _Kind(Histogram):
-    __slots__ = ("delivered", "failed")
+    __slots__ = ("failed",)
 
     def __init__(self, channel_type: str) -> None:
         super().__init__(of.ATTEMPT_SECONDS_TAKEN, channel_type, scale=MS)
-        self.delivered = 0
         self.failed = Tally(of.ATTEMPTS)
-
-
-_ATTEMPT_MS = Histogram(of.ATTEMPT_SECONDS_TAKEN, scale=MS).bounds
-_DELAY_MS = Histogram(of.FIRST_ATTEMPT_SECONDS, scale=MS).bounds
 
 
 class SettleCounts:
@@ -200,8 +196,8 @@ class Calls(Histogram):
     def answered(self, status: int, seconds: float) -> None:
         """One is answered."""
         self._statuses[status // 100] += 1
-        self.counts[bisect_left(_REQUEST_SECONDS, seconds)] += 1
-        self.total += seconds
+        self._counts[bisect_left(_REQUEST_SECONDS, seconds)] += 1
+        self._total += seconds
 
     def statuses(self) -> Iterator[Sample]:
         """How many there were of each class."""
@@ -210,4 +206,4 @@ class Calls(Histogram):
                 yield Sample(of.HTTP_REQUESTS, (*self._names, f"{hundreds}xx"), count)
 
 
-_REQUEST_SECONDS = Histogram(of.HTTP_SECONDS).bounds
+_REQUEST_SECONDS = of.HTTP_SECONDS.bounds

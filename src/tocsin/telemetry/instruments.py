@@ -4,7 +4,7 @@ None has a lock: each is written by one thread, and a reader that is a moment be
 """
 
 from bisect import bisect_left
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 
 from msgspec import Struct
@@ -50,28 +50,44 @@ class Tally(defaultdict[tuple[str, ...], int]):
 class Histogram:
     """Counts values by bounds; `scale` is what one unit of them is in the unit of the bounds.
 
-    Where every part of a microsecond counts, a caller does itself what `observe` does.
+    Where every part of a microsecond counts, a caller appends to `raw` in place of `observe`, and
+    calls `fold` when it is long: many values together cost far less.
     """
 
-    __slots__ = ("_family", "_labels", "_scale", "bounds", "counts", "total")
+    __slots__ = ("_bounds", "_counts", "_family", "_labels", "_scale", "_total", "raw")
 
     def __init__(self, family: Family, *labels: str, scale: float = 1.0) -> None:
         self._family = family
         self._labels = labels
         self._scale = scale
         # Whole numbers are compared with whole numbers: that is twice as fast.
-        self.bounds = [_whole(bound / scale) for bound in family.bounds]
-        self.counts = [0] * (len(self.bounds) + 1)
-        self.total: float = 0
+        self._bounds = [_whole(bound / scale) for bound in family.bounds]
+        self._counts = [0] * (len(self._bounds) + 1)
+        self._total: float = 0
+        self.raw: list[float] = []
 
     def observe(self, value: float) -> None:
         """Count one."""
-        self.counts[bisect_left(self.bounds, value)] += 1
-        self.total += value
+        self._counts[bisect_left(self._bounds, value)] += 1
+        self._total += value
+
+    def fold(self) -> None:
+        """Count what is in `raw`."""
+        if self.raw:
+            for value, count in Counter(self.raw).items():
+                self._counts[bisect_left(self._bounds, value)] += count
+                self._total += value * count
+            self.raw.clear()
+
+    @property
+    def count(self) -> int:
+        """How many it has seen."""
+        return sum(self._counts) + len(self.raw)
 
     def samples(self) -> Iterator[Sample]:
         """What it has seen."""
-        buckets = Buckets(tuple(self.counts), self.total * self._scale)
+        self.fold()
+        buckets = Buckets(tuple(self._counts), self._total * self._scale)
         yield Sample(self._family, self._labels, buckets)
 
 

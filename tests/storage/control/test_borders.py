@@ -310,6 +310,10 @@ BORDERS: dict[str, Call] = {
     "keys.count": lambda c, s: keys.count(c, s),
     "keys.revoke": lambda c, s: keys.revoke(c, s, A.key_id, now_ms=5),
     "lanes.change": lambda c, s: lanes.change(c, s, A.channel_id, version=9, reset=True),
+    "lanes.describe": lambda c, s: lanes.describe(
+        c, s, replace(A.channel(), ordered=True, breaker=None)
+    ),
+    "lanes.close_breaker": lambda c, s: lanes.close_breaker(c, s, A.channel_id),
     "lanes.park": lambda c, s: lanes.park(c, s, A.channel_id, version=9),
     "lanes.open": lambda c, s: lanes.open(
         c, s, A.channel_id, version=9, backlog_through="f", now_ms=1

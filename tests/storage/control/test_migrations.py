@@ -29,7 +29,7 @@ def catalogue(connection: Connection) -> dict[str, Any]:
             " JOIN pg_namespace n ON n.oid = c.relnamespace"
             " LEFT JOIN pg_collation l ON l.oid = a.attcollation"
             " LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum"
-            " WHERE n.nspname = 'public' AND c.relkind = 'r' AND a.attnum > 0"
+            " WHERE n.nspname = 'public' AND c.relkind IN ('r', 'p') AND a.attnum > 0"
         )
     )
     indexes = connection.execute(
@@ -41,7 +41,18 @@ def catalogue(connection: Connection) -> dict[str, Any]:
             " JOIN pg_namespace n ON n.oid = connamespace WHERE nspname = 'public'"
         )
     )
-    found = {row[0]: tuple(row[1:]) for part in (columns, indexes, checks) for row in part}
+    tables = connection.execute(
+        sa.text(
+            "SELECT relname || ' as a table', relkind, reloptions, pg_get_partkeydef(c.oid)"
+            " FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace"
+            " WHERE nspname = 'public' AND relkind IN ('r', 'p')"
+        )
+    )
+    sequences = connection.execute(
+        sa.text("SELECT sequencename, min_value, max_value, increment_by, cycle FROM pg_sequences")
+    )
+    parts = (columns, indexes, checks, tables, sequences)
+    found = {row[0]: tuple(row[1:]) for part in parts for row in part}
     return {name: row for name, row in found.items() if not name.startswith("alembic")}
 
 

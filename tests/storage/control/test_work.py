@@ -13,6 +13,7 @@ from tocsin.storage.control import jobs, lanes, organizations, projects, work
 from tocsin.storage.migrations import migrate
 from tocsin.storage.tables import channels, deliveries, metadata
 from tocsin.storage.tables import lanes as lanes_table
+from tocsin.storage.tables import organizations as organizations_table
 
 pytestmark = pytest.mark.anyio
 
@@ -188,6 +189,9 @@ async def test_a_deleted_organization_leaves_a_tombstone_and_the_job(filled: Dat
     assert max(rows) <= 10
     left = await filled.run(lambda c: counts(c, A.organization_id))
     assert left == {"jobs": 1}
+    query = sa.select(organizations_table.c.name, organizations_table.c.slug)
+    query = query.where(organizations_table.c.id == A.organization_id)
+    assert await filled.run(lambda c: tuple(c.execute(query).one())) == ("", A.organization_id)
     theirs = await filled.run(lambda c: counts(c, B.organization_id))
     assert theirs["deliveries"] == theirs["events"] == theirs["channels"] == 1
     assert await filled.run(lambda c: organizations.resolve(c, slug="a")) is None

@@ -35,17 +35,19 @@ def _of(sight: Sight, channel_id: str) -> tuple[sa.ColumnElement[bool], ...]:
     )
 
 
-# The breaker keeps its lane back by blocked_until_ms. What was asked for by a target that is
-# another one by now goes with it.
-_CLOSED = {
+# The breaker keeps its lane back by blocked_until_ms; a longer wait asked for by the target stays.
+_HELD_BY_BREAKER = sa.and_(
+    lanes.c.breaker_state.is_not(None), lanes.c.blocked_until_ms <= lanes.c.breaker_until_ms
+)
+_CLOSED: dict[str, Any] = {
     "breaker_state": None,
     "breaker_until_ms": 0,
     "breaker_probe": None,
     "breaker_streak": "",
-    "blocked_until_ms": 0,
+    "blocked_until_ms": sa.case((_HELD_BY_BREAKER, 0), else_=lanes.c.blocked_until_ms),
 }
 
-_CLEAN = {
+_CLEAN: dict[str, Any] = {
     "error_count": 0,
     "failing_streak": 0,
     "failing_delivery": None,

@@ -1,4 +1,4 @@
-"""How many deliveries wait, by organization."""
+"""How many deliveries of an organization wait."""
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
@@ -7,24 +7,30 @@ from tocsin.domain.model import OrganizationId, Status
 from tocsin.storage.tables import deliveries, lanes
 
 
-def waiting_of_organizations(connection: Connection) -> dict[OrganizationId, int]:
-    """The deliveries of each organization that are not finished, held ones included.
+def organizations_with_channels(connection: Connection) -> list[OrganizationId]:
+    """Those that may have deliveries."""
+    rows = connection.scalars(sa.select(lanes.c.organization_id).distinct())
+    return [OrganizationId(row) for row in rows]
 
-    Lane by lane in the index of open deliveries, about 30 ms for a million of them.
+
+def waiting_of(connection: Connection, organization_id: OrganizationId, at_most: int) -> int:
+    """Its deliveries that are not finished, held ones included.
+
+    Counted up to `at_most` in each lane; each costs a look: a second or two for a million.
     """
-    in_lane = (
-        sa.select(sa.func.count())
-        .select_from(deliveries)
-        # Without statistics SQLite would take the index of all of a channel's deliveries.
-        .with_hint(deliveries, "INDEXED BY deliveries_open", "sqlite")
+    # Lane by lane: a join would walk what waits for everybody.
+    some = (
+        sa.select(sa.literal(1).label("one"))
         .where(
             deliveries.c.status == Status.WAITING.value,
             deliveries.c.channel_id == lanes.c.channel_id,
         )
+        .limit(at_most)
         .correlate(lanes)
-        .scalar_subquery()
+        .subquery()
     )
-    rows = connection.execute(
-        sa.select(lanes.c.organization_id, sa.func.sum(in_lane)).group_by(lanes.c.organization_id)
+    in_lane = sa.select(sa.func.count()).select_from(some).correlate(lanes).scalar_subquery()
+    count = connection.scalar(
+        sa.select(sa.func.sum(in_lane)).where(lanes.c.organization_id == organization_id)
     )
-    return {OrganizationId(row[0]): int(row[1]) for row in rows}
+    return int(count or 0)

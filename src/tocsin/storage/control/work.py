@@ -19,6 +19,7 @@ from tocsin.storage.control import jobs, lanes
 from tocsin.storage.control.jobs import Task
 from tocsin.storage.control.removal import remove
 from tocsin.storage.tables import channels, deliveries, organizations
+from tocsin.storage.tables import lanes as lane_rows
 
 ROWS_MAX = 5_000
 
@@ -91,9 +92,19 @@ def _end(connection: Connection, ids: list[str], reason: Reason, now_ms: int) ->
     ).rowcount
 
 
+def _lock(connection: Connection, channel_id: str) -> None:
+    """The lane first, then its deliveries: the order in which every transaction locks them."""
+    connection.execute(
+        sa.select(lane_rows.c.channel_id)
+        .where(lane_rows.c.channel_id == channel_id)
+        .with_for_update(key_share=True)
+    )
+
+
 def _cancel_deleted(
     connection: Connection, task: Task, channel_id: str, now_ms: int, rows_max: int
 ) -> Progress:
+    _lock(connection, channel_id)
     open_ones = (
         deliveries.c.status == Status.WAITING.value,
         deliveries.c.channel_id == channel_id,
@@ -114,6 +125,7 @@ def _cancel_backlog(connection: Connection, task: Task, now_ms: int, rows_max: i
     """Walk the lane's free deliveries by due moment; the position is the last one looked at."""
     through = str(task.arguments["through"])
     channel_id = str(task.channel_id)
+    _lock(connection, channel_id)
     due_ms, _, last = task.position.partition(":")
     free = sa.select(deliveries.c.id, deliveries.c.due_ms).where(
         deliveries.c.status == Status.WAITING.value,
@@ -200,7 +212,14 @@ def _delete_organization(
         rows, all_closed = _close_channels(connection, task, now_ms, rows_max, None)
         return Progress(rows, "settling" if all_closed else "")
     if task.position == "settling":
-        waited = now_ms - task.created_at >= SETTLING_MS
-        return Progress(0, "deliveries" if waited else "settling")
+        if now_ms - task.created_at < SETTLING_MS:
+            return Progress(0, "settling")
+        # The row stays, so that its id is never taken for a new one's; what people called it goes.
+        connection.execute(
+            sa.update(organizations)
+            .where(organizations.c.id == task.organization_id)
+            .values(name="", slug=task.organization_id)
+        )
+        return Progress(1, "deliveries")
     rows, position = remove(connection, task, task.position, rows_max)
     return Progress(rows, position)

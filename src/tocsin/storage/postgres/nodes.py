@@ -57,8 +57,8 @@ class Nodes:
 
     `numbers` are all that this process has had, the present one last; `numbered` is told each of
     them before it is used. `lease_until` is monotonic: no send may start that could outlast it.
-    `lost` is called when the lease had ended: whatever this node holds and has not begun to send is
-    not its own any more. `measured` is told the database's clock with every beat.
+    `lost` is called, perhaps twice, when the lease had ended: whatever this node holds and has not
+    begun to send is not its own any more. `measured` is told the database's clock with every beat.
     """
 
     def __init__(
@@ -77,15 +77,16 @@ class Nodes:
         self._measured = measured
         self._time = asyncio.get_running_loop().time
         self._connection: Connection | None = None
+        self._one_at_a_time = asyncio.Lock()
+        self._ended = False
         self._seen_lapsed: dict[int, int] = {}
         self.numbers: list[int] = []
         self.lease_until = 0.0
 
     async def take(self) -> None:
         """Take a number and a lease; raises what `Sessions.open` does, or Unavailable."""
-        connection = await self._connected()
         sent = self._time()
-        (row,) = await self._sessions.once(connection, _TAKE, self._wall_ms(), LEASE_MS)
+        (row,) = await self._once(_TAKE, self._wall_ms(), LEASE_MS)
         self._renewed(row["now_ms"], sent)
         self._numbered(row["number"])
         self.numbers.append(row["number"])
@@ -106,19 +107,22 @@ class Nodes:
             await asyncio.sleep(pause)
 
     async def _beat(self) -> None:
-        connection = await self._connected()
         sent = self._time()
         rows = []
         if sent < self.lease_until:
-            rows = await self._sessions.once(connection, _BEAT, self.numbers[-1], LEASE_MS)
+            rows = await self._once(_BEAT, self.numbers[-1], LEASE_MS)
         if rows:
             self._renewed(rows[0]["now_ms"], sent)
             return
-        _log.error("the lease of this node has ended: it gives up what it holds and starts anew")
+        if not self._ended:
+            self._ended = True
+            _log.error("the lease of this node has ended: it gives up what it holds")
+            self._lost()
         with suppress(asyncpg.PostgresError):
-            await self._sessions.once(connection, _LEAVE, self.numbers[-1])
-        self._lost()
+            await self._once(_LEAVE, self.numbers[-1])
         await self.take()
+        self._ended = False
+        self._lost()  # also what was claimed under the old number in between
 
     def _renewed(self, now_ms: int, sent: float) -> None:
         self.lease_until = sent + LEASE_MS / 1000
@@ -130,8 +134,7 @@ class Nodes:
         A lease counts as ended when it was found so twice, unchanged: after a step of the
         database's clock all of them look ended once, until their holders have renewed them.
         """
-        connection = await self._connected()
-        rows = await self._sessions.once(connection, _LAPSED)
+        rows = await self._once(_LAPSED)
         # What this process held under an earlier number it gives back or settles itself.
         found = {row[0]: row[1] for row in rows if row[0] not in self.numbers}
         twice = [n for n, until in found.items() if not until or self._seen_lapsed.get(n) == until]
@@ -139,29 +142,31 @@ class Nodes:
         ended = []
         for number in twice:
             until = found[number]
-            if not until or await self._sessions.once(connection, _END, number, until):
+            if not until or await self._once(_END, number, until):
                 ended.append(number)
         return ended
 
     async def forget(self, numbers: list[int]) -> None:
         """Delete ended nodes; nothing is held under their numbers any more."""
-        await self._sessions.once(await self._connected(), _FORGET, numbers)
+        await self._once(_FORGET, numbers)
 
     async def leave(self) -> None:
         """End this node's lease at once and close the connection."""
         try:
             async with asyncio.timeout(BEAT_SECONDS_MAX):
                 if self.numbers:
-                    await self._sessions.once(await self._connected(), _LEAVE, self.numbers[-1])
+                    await self._once(_LEAVE, self.numbers[-1])
         except Exception as error:
             _log.warning("the lease of this node ends by itself: %r", error)
         self._disconnect()
 
-    async def _connected(self) -> Connection:
-        connection = self._connection
-        if connection is None or connection.is_closed():
-            connection = self._connection = await self._sessions.open()
-        return connection
+    async def _once(self, statement: str, *arguments: object) -> list[asyncpg.Record]:
+        """One statement by itself; two tasks share the connection."""
+        async with self._one_at_a_time:
+            connection = self._connection
+            if connection is None or connection.is_closed():
+                connection = self._connection = await self._sessions.open()
+            return await self._sessions.once(connection, statement, *arguments)
 
     def _disconnect(self) -> None:
         connection, self._connection = self._connection, None

@@ -62,7 +62,8 @@ _CONTROL_SETTINGS = """
         set_config('statement_timeout', $1, $2),
         set_config('lock_timeout', $1, $2),
         set_config('idle_in_transaction_session_timeout', '15s', $2),
-        set_config('jit', 'off', $2)
+        set_config('jit', 'off', $2),
+        set_config('plan_cache_mode', 'force_custom_plan', $2)
 """
 
 # A peer that is gone without a word must not hold its locks for the hours that TCP would.

@@ -151,7 +151,8 @@ class PostgresStore:
             raise
         except Exception as error:
             if isinstance(error, asyncpg.PostgresError) or opening_fault(error):
-                raise StoreRefused(f"can't use the database {self.place}: {error}") from error
+                reason = str(error) or "no answer in time"
+                raise StoreRefused(f"can't use the database {self.place}: {reason}") from error
             raise
         await connection.close()
 

@@ -17,16 +17,22 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import sqlalchemy as sa
+
 from tocsin.storage.control import schema
 from tocsin.storage.sqlite.operations import Direct
 from tocsin.storage.sqlite.writer import Writer, connect, core_engine
 
-PAGES_PER_TURN = 64
+PAGES_PER_STEP = 64
 PAGES_PER_STEP_ALONE = 2_000
-PAUSE_SECONDS_MIN = 0.001
+PAUSE_SECONDS_MIN, PAUSE_SECONDS_MAX = 0.001, 0.02
 TURNS_OF_WAITING = 4
 """After a turn of the backup the writer is left alone for so many times as long."""
+GROWTH_COPIED = 2
+"""A turn copies so many times what the database has grown by since the last one: it must end."""
 REFUSED_TURNS_MAX = 1_000
+SYNC_BYTES = 8 << 20
+"""So much is synced at a time: commits would wait for the disk if it were all at the end."""
 
 Told = Callable[[int, int], None]
 """Hears how far it is: bytes done, and bytes in all, which grow with the database."""
@@ -64,6 +70,8 @@ class _Copying:
         self._failure: BaseException | None = None
         self._source: sqlite3.Connection | None = None
         self._page_bytes = 0
+        self._pages = 0  # in all, at the end of the last turn
+        self._steps_left = 0  # in this turn, beside the one it begins with
         self._refused = 0
         self.done_bytes = 0
         self.total_bytes = 0
@@ -103,7 +111,7 @@ class _Copying:
         try:
             target = _target(self._path)
             try:
-                source.backup(target, pages=PAGES_PER_TURN, progress=self._between, sleep=0)
+                source.backup(target, pages=PAGES_PER_STEP, progress=self._between, sleep=0)
             finally:
                 target.close()
         except sqlite3.Error as error:
@@ -122,6 +130,12 @@ class _Copying:
         self._refused = 0 if status == sqlite3.SQLITE_OK else self._refused + 1
         if self._refused > REFUSED_TURNS_MAX:
             raise OSError("The database is locked.")
+        if self._pages and total > self._pages:
+            self._steps_left += -(-(total - self._pages) * GROWTH_COPIED // PAGES_PER_STEP)
+        self._pages = total
+        if self._steps_left > 0:
+            self._steps_left -= 1
+            return
         self._paused.set()
         self._go.wait()
         self._go.clear()
@@ -136,12 +150,15 @@ async def copy(writer: Writer, path: Path, told: Told) -> None:
     """
     copying = _Copying(path)
     try:
-        over = False
+        over, synced = False, 0
         while not over:
             over = await writer.submit(_Aside(copying.turn))
             told(copying.done_bytes, copying.total_bytes)
+            if copying.done_bytes - synced >= SYNC_BYTES:
+                synced = copying.done_bytes
+                await asyncio.to_thread(sync, path)
             rest = TURNS_OF_WAITING * copying.took_seconds
-            await asyncio.sleep(max(PAUSE_SECONDS_MIN, rest))
+            await asyncio.sleep(min(max(PAUSE_SECONDS_MIN, rest), PAUSE_SECONDS_MAX))
     finally:
         await asyncio.shield(asyncio.to_thread(copying.stop))
     await asyncio.to_thread(sync, path)
@@ -154,8 +171,9 @@ def copy_alone(source: Path, path: Path, told: Told) -> int:
     """
     try:
         version = _copy_alone(source, path, told)
-    except sqlite3.Error as error:
-        raise OSError(f"SQLite can't go on: {error}") from error
+    except (sqlite3.Error, sa.exc.DBAPIError) as error:
+        cause = error.orig if isinstance(error, sa.exc.DBAPIError) else error
+        raise OSError(f"SQLite can't go on: {cause}") from error
     sync(path)
     return version
 

@@ -4,6 +4,7 @@ import sqlite3
 from pathlib import Path
 from urllib.parse import quote
 
+import sqlalchemy as sa
 from msgspec import Struct
 
 from tocsin.domain.ids import id_time_ms
@@ -45,8 +46,9 @@ def look(path: Path, *, served: bool) -> Look:
             return _look(connection)
         finally:
             connection.close()
-    except sqlite3.Error as error:
-        raise OSError(f"{path} can't be read: {error}") from error
+    except (sqlite3.Error, sa.exc.DBAPIError) as error:
+        cause = error.orig if isinstance(error, sa.exc.DBAPIError) else error
+        raise OSError(f"{path} can't be read: {cause}") from error
 
 
 def _look(connection: sqlite3.Connection) -> Look:

@@ -154,7 +154,8 @@ def _move_row(item: Settlement) -> Row:
         item.step,
         item.finished_at if final else None,
         attempt.status_code,
-        attempt.error,
+        # A success that was sent twice says so in its attempt only.
+        None if item.status is Status.DELIVERED else attempt.error,
     )
 
 

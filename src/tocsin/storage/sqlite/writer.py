@@ -359,6 +359,7 @@ def connect(
         "cache_size = -12000",
         "temp_store = MEMORY",
         "foreign_keys = ON",
+        "secure_delete = ON",  # what is erased is gone; many builds of SQLite have it on anyway
     ):
         connection.execute(f"PRAGMA {pragma}").fetchall()
     return connection

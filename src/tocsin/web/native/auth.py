@@ -21,6 +21,9 @@ from tocsin.web.native.views import ListOut
 
 CHANGES = (*READS, 409, 413, 415)
 
+NOBODY: list[dict[str, list[str]]] = [{}]
+SIGNED_IN: list[dict[str, list[str]]] = [{"session": []}]
+
 
 class SignInIn(Struct, forbid_unknown_fields=True):
     """Who signs in, and to which of their organizations."""
@@ -56,6 +59,7 @@ class LinkIn(Struct, forbid_unknown_fields=True):
 @post(
     "/auth/sign-in",
     opt={"open": True},
+    security=NOBODY,
     status_code=200,
     responses=problems(*CHANGES),
 )
@@ -91,6 +95,7 @@ async def _entered(call: Call, token: str) -> SessionOut:
 @post(
     "/auth/sign-out",
     opt={"person": True},
+    security=SIGNED_IN,
     status_code=204,
     responses=problems(*READS),
 )
@@ -100,13 +105,13 @@ async def sign_out(request: Call) -> None:
     request.sign_out()
 
 
-@get("/auth/session", opt={"person": True}, responses=problems(*READS))
+@get("/auth/session", opt={"person": True}, security=SIGNED_IN, responses=problems(*READS))
 async def read_session(request: Call) -> SessionOut:
     """The present session: who you are, and what it is about."""
     return people_views.signed_in(await request.services.sessions.read(request.caller))
 
 
-@patch("/auth/session", opt={"person": True}, responses=problems(*CHANGES))
+@patch("/auth/session", opt={"person": True}, security=SIGNED_IN, responses=problems(*CHANGES))
 async def change_session(request: Call, data: JSONBody[SessionChangeIn]) -> SessionOut:
     """Turn the session to another organization or project of yours."""
     sessions = request.services.sessions
@@ -121,6 +126,7 @@ async def change_session(request: Call, data: JSONBody[SessionChangeIn]) -> Sess
 @get(
     "/auth/sessions",
     opt={"person": True},
+    security=SIGNED_IN,
     responses=problems(*READS),
     operation_class=spec.takes(*PAGING),
 )
@@ -135,7 +141,9 @@ async def list_sessions(request: Call) -> ListOut[DeviceOut]:
     )
 
 
-@delete("/auth/sessions/{id:str}", opt={"person": True}, responses=problems(*READS))
+@delete(
+    "/auth/sessions/{id:str}", opt={"person": True}, security=SIGNED_IN, responses=problems(*READS)
+)
 async def end_session(request: Call, id: FromPath[str]) -> None:
     """End one of your sessions, at once."""
     await request.services.sessions.end(request.caller, id)
@@ -144,6 +152,7 @@ async def end_session(request: Call, id: FromPath[str]) -> None:
 @post(
     "/auth/password",
     opt={"person": True},
+    security=SIGNED_IN,
     status_code=204,
     responses=problems(*CHANGES),
 )
@@ -158,7 +167,7 @@ async def change_password(request: Call, data: JSONBody[PasswordIn]) -> None:
     request.sign_in(opened.token)
 
 
-@get("/auth/links/{token:str}", opt={"open": True}, responses=problems(*READS))
+@get("/auth/links/{token:str}", opt={"open": True}, security=NOBODY, responses=problems(*READS))
 async def show_link(request: Call, token: FromPath[str]) -> LinkShownOut:
     """What a one-time link will do; looking uses nothing up."""
     return people_views.link_shown(await request.services.links.show(token))
@@ -167,6 +176,7 @@ async def show_link(request: Call, token: FromPath[str]) -> LinkShownOut:
 @post(
     "/auth/links/{token:str}",
     opt={"open": True},
+    security=NOBODY,
     status_code=200,
     responses=problems(*CHANGES),
 )

@@ -3,7 +3,16 @@
 from typing import Any
 
 from tocsin.domain import errors
-from tocsin.web.native import keys, organizations, people_words, routes, samples, views
+from tocsin.web.native import (
+    attempts,
+    backup,
+    keys,
+    organizations,
+    people_words,
+    routes,
+    samples,
+    views,
+)
 from tocsin.web.native.problems import refuse
 from tocsin.web.reference.words import CallWords, DialectWords, example_errors
 
@@ -389,5 +398,8 @@ WORDS = DialectWords(
         views.SecretOut,
         views.TestOut,
         views.ChannelTypesOut,
+        attempts.DeliveryAttemptOut,
+        backup.BackupOut,
+        backup.LatestBackupOut,
     ),
 )

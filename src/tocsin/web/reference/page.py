@@ -27,7 +27,7 @@ def model(
                 "name": one.name,
                 "title": one.title,
                 "text": one.schema().get("description", ""),
-                "fields": list(_fields(one.schema(), {})),
+                "fields": list(_settings(one.schema())),
             }
             for one in types
         ],
@@ -100,6 +100,13 @@ def _parameters(parameters: Sequence[Json]) -> Iterator[Json]:
         ]
         if found:
             yield {"title": title, "fields": found}
+
+
+def _settings(schema: Json) -> Iterator[Json]:
+    """The settings of a channel type, whose schema brings along what it refers to."""
+    return _fields(
+        schema, {f"#/$defs/{name}": one for name, one in schema.get("$defs", {}).items()}
+    )
 
 
 def _fields(schema: Json, schemas: Mapping[str, Json], before: str = "") -> Iterator[Json]:

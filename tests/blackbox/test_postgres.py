@@ -97,7 +97,7 @@ def test_a_second_node_carries_on_what_a_killed_one_held(
         receiver.wait_for(
             lambda found: due <= {receipt.json()["data"]["number"] for receipt in found},
             SLOW,
-            seconds=120,
+            seconds=240,
         )
         assert second.stop() == 0, second.said()
     finally:

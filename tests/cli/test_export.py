@@ -7,27 +7,48 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.blackbox.server import until
 from tests.cli.running import Cli
+
+from tocsin.cli.client import Api, at
 
 PARTS = ("projects", "members", "keys", "channels", "events", "deliveries", "attempts", "jobs")
 CANARY = "canary-5f1e"
 
 
+def api_of(cli: Cli) -> Api:
+    folder = cli.folder / ".tocsin"
+    url, token = ((folder / name).read_text().strip() for name in ("url", "operator-token"))
+    return Api(url, token)
+
+
 @pytest.fixture(scope="module")
 def filled(beside: Cli) -> Cli:
     """An organization with one of everything, and a neighbour."""
+    api = api_of(beside)
     for slug in ("exported", "neighbour"):
-        beside.good("orgs", "create", slug)
-        on = ("--org", slug)
-        beside.good("projects", "create", "one", *on)
-        made = beside.json(
-            *("channels", "create", "hook", "--to", "http://127.0.0.1:9/x", "--retry", ""),
-            *("--more", json.dumps({"headers": {"authorization": CANARY}}), *on),
-        )
-        beside.good("keys", "create", "ci", "--role", "viewer", *on)
-        for number in range(3):
-            beside.good("publish", "a.b", json.dumps({"of": slug, "number": number}), *on)
+        api.call("POST", at("organizations"), {"name": slug, "slug": slug})
+        path = at("organizations", slug)
+        api.call("POST", f"{path}/projects", {"name": "one"})
+        channel = {
+            "name": "hook",
+            "type": "webhook",
+            "settings": {"url": "http://127.0.0.1:9/x"},
+            "headers": {"authorization": CANARY},
+            "retry": {"schedule": []},
+        }
+        made = api.call("POST", f"{path}/channels", channel)
         (beside.folder / slug).write_text(made["secret"])
+        api.call("POST", f"{path}/keys", {"name": "ci", "role": "viewer"})
+        for number in range(3):
+            event = {"type": "a.b", "data": {"of": slug, "number": number}}
+            api.call("POST", f"{path}/events", event)
+
+    def ended() -> bool:
+        found = api.call("GET", at("organizations", "exported", "deliveries"))["data"]
+        return len(found) == 3 and {one["status"] for one in found} == {"exhausted"}
+
+    until(ended, "the deliveries have ended", seconds=60)
     return beside
 
 
@@ -35,16 +56,7 @@ def lines(folder: Path, name: str) -> list[Any]:
     return [json.loads(line) for line in (folder / f"{name}.jsonl").read_text().splitlines()]
 
 
-def wait_for_attempts(cli: Cli) -> None:
-    for _ in range(60):
-        found = cli.json("deliveries", "--org", "exported")["data"]
-        if found and all(one["status"] == "exhausted" for one in found):
-            return
-    raise AssertionError("the deliveries have not ended")
-
-
 def test_everything_of_one_organization(filled: Cli) -> None:
-    wait_for_attempts(filled)
     target = filled.folder / "out"
     answer = filled.json("export-org", "exported", str(target))
     assert {
@@ -66,6 +78,15 @@ def test_everything_of_one_organization(filled: Cli) -> None:
         assert secret not in whole
     assert stat.S_IMODE(target.stat().st_mode) == 0o700
     assert {stat.S_IMODE(path.stat().st_mode) for path in target.iterdir()} == {0o600}
+
+
+def test_attempts_come_in_pages_of_deliveries(filled: Cli) -> None:
+    api, path = api_of(filled), at("organizations", "exported", "attempts")
+    whole = [one for page in api.pages(path, {}) for one in page["data"]]
+    pages = list(api.pages(path, {}, limit=1))
+    assert [len(page["data"]) for page in pages] == [1, 1, 1]
+    assert [one for page in pages for one in page["data"]] == whole
+    assert whole == sorted(whole, key=lambda one: str(one["delivery_id"]), reverse=True)
 
 
 def test_as_an_archive(filled: Cli) -> None:

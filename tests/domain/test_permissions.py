@@ -73,6 +73,9 @@ def test_what_the_roles_may_do() -> None:
         *(f"organization.{verb}" for verb in ("create", "list", "get", "update", "delete")),
         *(f"project.{verb}" for verb in ("create", "update", "delete")),
         *(f"key.{verb}" for verb in ("create", "list", "delete")),
+        *(f"member.{verb}" for verb in ("create", "list", "update", "delete")),
+        *(f"user.{verb}" for verb in ("create", "list", "reset", "delete")),
+        *(f"backup.{verb}" for verb in ("create", "get")),
         "audit.list",
     }
 

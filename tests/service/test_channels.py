@@ -330,8 +330,8 @@ async def test_headers_are_forgotten_when_the_origin_changes(parts: Parts) -> No
 async def test_there_is_one_authorization_whoever_comes_first(parts: Parts) -> None:
     sight = await parts.organization()
     auth = {"type": "bearer", "token": "t0ken"}
-    header = {"Authorization": "Bearer x"}
-    by_header = await parts.channel(sight, headers=header)
+    header: dict[str, str | None] = {"Authorization": "Bearer x"}
+    by_header = await parts.channel(sight, headers={"Authorization": "Bearer x"})
     by_setting = await parts.channel(sight, settings={"url": URL, "auth": auth})
     for state, patch in (
         (by_header, ChannelPatch(settings={"auth": auth})),

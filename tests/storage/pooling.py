@@ -4,6 +4,7 @@ import asyncio
 import itertools
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from typing import Any
 
 SESSIONS = 2
 _IDLE = b"I"
@@ -53,7 +54,8 @@ class Pooling:
                     asked = asyncio.ensure_future(_message(client))
                     if answered is None:
                         answered = asyncio.ensure_future(self._until_idle(reader, answers))
-                    await asyncio.wait({asked, answered}, return_when=asyncio.FIRST_COMPLETED)
+                    both: set[asyncio.Future[Any]] = {asked, answered}
+                    await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
                     if answered.done():
                         await answered
                         break

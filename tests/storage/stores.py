@@ -6,9 +6,9 @@ import itertools
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, overload
 
 import sqlalchemy as sa
 from tests.postgres import server
@@ -54,9 +54,25 @@ def new_id() -> str:
     return _ids.make(now_ms())
 
 
-@asynccontextmanager
-async def open_store(driver: str, folder: Path, **options: Any) -> AsyncIterator[AnyStore]:
+@overload
+def open_store(
+    driver: Literal["sqlite"], folder: Path, **options: Any
+) -> AbstractAsyncContextManager[SqliteStore]: ...
+
+
+@overload
+def open_store(
+    driver: str, folder: Path, **options: Any
+) -> AbstractAsyncContextManager[AnyStore]: ...
+
+
+def open_store(driver: str, folder: Path, **options: Any) -> AbstractAsyncContextManager[Any]:
     """A store of a driver on an empty or existing database in a folder."""
+    return _opened(driver, folder, options)
+
+
+@asynccontextmanager
+async def _opened(driver: str, folder: Path, options: dict[str, Any]) -> AsyncIterator[AnyStore]:
     clock: dict[str, Callable[[], int]] = {"wall_ms": now_ms, "storage_ms": now_ms}
     if driver == "sqlite":
         async with SqliteStore(folder / "tocsin.db", **{**clock, **options}) as store:

@@ -55,7 +55,9 @@ async def answer(request: bytes, *, short: bool, fake: Fake | None = None, step:
     """The reply's bytes but for its date."""
     async with serving(fake or services(port=0)) as server, connected(server) as wire:
         if not short:
-            server._app.publish.known = lambda *_: None  # type: ignore[method-assign]
+            publish = server._app.publish
+            assert publish is not None
+            publish.known = lambda *_: None  # type: ignore[method-assign]
         for at in range(0, len(request), step or len(request)):
             wire.writer.write(request[at : at + (step or len(request))])
             await asyncio.sleep(0)

@@ -117,6 +117,10 @@ class ChannelType(Generic[S]):
         """Raise Invalid for settings and headers that don't go together, or that are too slow to
         check at every start; asked when either of them is saved. Nothing by default."""
 
+    def signs_with_key(self, settings: Mapping[str, Any]) -> bool:
+        """Whether a channel of these settings has an ed25519 key beside its secret."""
+        return False
+
     def target_url(self, settings: Mapping[str, Any]) -> str | None:
         """The URL that deliveries go to, for the guard and for names; None where there is none."""
         url = settings.get("url")

@@ -96,6 +96,14 @@ class WebhookSettings(Settings, frozen=True):
             "Adds the header X-hookstream-Signature: sha256= and the hex HMAC-SHA256 of the body.",
         ),
     ] = None
+    asymmetric_signature: Annotated[
+        bool | UnsetType | None,
+        field(
+            "Sign with ed25519 too",
+            "Adds a v1a signature of Standard Webhooks beside the v1 one; receivers verify it with "
+            "the channel's public key, which is no secret.",
+        ),
+    ] = UNSET
     auth: Annotated[
         BasicAuth | BearerAuth | UnsetType | None,
         secret(
@@ -156,6 +164,9 @@ class Webhook(ChannelType[WebhookSettings]):
                 where = f"settings.client_certificate.{error.member}"
                 raise Invalid(where, str(error)) from None
 
+    def signs_with_key(self, settings: Mapping[str, Any]) -> bool:
+        return settings.get("asymmetric_signature") is True
+
     def mask_value(self, name: str, value: Any) -> Any:
         """Of an object only its secret members are masked."""
         if not isinstance(value, Mapping):
@@ -196,8 +207,8 @@ class Webhook(ChannelType[WebhookSettings]):
         if secret is None:
             raise ValueError("a webhook has a signing secret")
         keys = [secret]
-        if secrets.retiring:
-            keys += [old.secret for old in secrets.retiring if old.until_ms > timestamp_s * 1000]
+        if secrets.retiring or secrets.private_key is not None:
+            keys = secrets.signing(timestamp_s * 1000)
         message_id = sending.event.id
         headers = (
             *request.headers,

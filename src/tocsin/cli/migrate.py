@@ -19,8 +19,8 @@ def migrate(
     """Bring the database to this release's schema, in one transaction.
 
     `tocsin serve` does the same when it starts; this is for those who want it
-    to have happened before. It needs the database for itself. Back the data
-    directory up first: there is no way back to an older schema.
+    to have happened before. It needs the database for itself. Run `tocsin
+    backup` first: there is no way back to an older schema.
 
     For example:
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from types import TracebackType
 
+from tocsin.crypto.ed25519 import PUBLIC_PREFIX, check_public_key
 from tocsin.crypto.signing import SECRET_PREFIX, decode_secret, hookstream_signature, verify
 
 HEAD_BYTES_MAX = 32_768
@@ -38,9 +39,10 @@ class Arrival:
 
 @dataclass
 class Secrets:
-    """What a receiver knows of its sender: `whsec_…` secrets, and others for hookstream's header.
+    """What a receiver knows of its sender: `whsec_…` secrets and `whpk_…` keys, and others for
+    hookstream's header.
 
-    Of several `whsec_` secrets one has to fit, as while one is being rotated.
+    Of several standard ones one has to fit, as while one is being rotated.
     """
 
     standard: tuple[str, ...] = ()
@@ -48,11 +50,11 @@ class Secrets:
 
     @classmethod
     def of(cls, secrets: Iterable[str]) -> "Secrets":
-        """Sort them by their form; ValueError for a `whsec_` secret that is none."""
+        """Sort them by their form; ValueError for one that only looks standard."""
         given = tuple(secrets)
-        standard = tuple(one for one in given if one.startswith(SECRET_PREFIX))
+        standard = tuple(one for one in given if one.startswith((SECRET_PREFIX, PUBLIC_PREFIX)))
         for one in standard:
-            decode_secret(one)
+            (decode_secret if one.startswith(SECRET_PREFIX) else check_public_key)(one)
         return cls(standard, tuple(one for one in given if one not in standard))
 
     def check(self, headers: dict[str, str], body: bytes, now_s: int) -> dict[str, bool]:

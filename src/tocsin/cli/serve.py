@@ -18,7 +18,8 @@ def serve(*, flags: Flags = NO_FLAGS) -> int:
 
     It runs until Ctrl-C or SIGTERM. Everything is kept in the data directory,
     made on the first start: the database, the master key that seals secrets,
-    and the operator token. Back the directory up, and keep it private.
+    and the operator token. Keep it private. `tocsin backup` copies the
+    database; keep the master key too.
 
     For example:
 

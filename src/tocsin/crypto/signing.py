@@ -10,6 +10,8 @@ import secrets
 from collections.abc import Sequence
 from functools import lru_cache
 
+from tocsin.crypto import ed25519
+
 SECRET_PREFIX = "whsec_"  # noqa: S105 - a prefix, not a secret
 SECRET_BYTES = 32
 TOLERANCE_SECONDS = 300
@@ -62,14 +64,22 @@ def _signature(secret: str, head: bytes, body: bytes) -> str:
 
 
 def sign(signing_secrets: Sequence[str], message_id: str, timestamp_s: int, body: bytes) -> str:
-    """The value of `webhook-signature`: one `v1,` signature a secret, separated by one space.
+    """The value of `webhook-signature`: one signature a secret, separated by one space.
 
-    The order is kept; while a secret is being rotated the receiver may know either one.
+    It is `v1,` of a `whsec_` secret and `v1a,` of a `whsk_` key. The order is kept; while a secret
+    is being rotated the receiver may know either one.
     """
     head = b"%b.%d." % (message_id.encode(), timestamp_s)
     if len(signing_secrets) == 1:
         return _signature(signing_secrets[0], head, body)
-    return " ".join([_signature(secret, head, body) for secret in signing_secrets])
+    return " ".join(
+        [
+            ed25519.signature(secret, head + body)
+            if secret.startswith(ed25519.PRIVATE_PREFIX)
+            else _signature(secret, head, body)
+            for secret in signing_secrets
+        ]
+    )
 
 
 def verify(
@@ -77,13 +87,16 @@ def verify(
 ) -> bool:
     """Whether a delivery is genuine and fresh, as a receiver checks it.
 
-    Takes the three header values as they came. Signatures of other versions are passed over; a
-    timestamp more than five minutes off is refused, so that a captured delivery can't be replayed.
+    Takes the three header values as they came. The secret may be a `whpk_` key, for `v1a`.
+    Signatures of other versions are passed over; a timestamp more than five minutes off is refused, so that a captured delivery can't be replayed.
     """
     if not (timestamp.isascii() and timestamp.isdigit() and len(timestamp) <= 12):
         return False
     if abs(int(timestamp) - now_s) > TOLERANCE_SECONDS:
         return False
+    if secret.startswith(ed25519.PUBLIC_PREFIX):
+        signed = b"%b.%d." % (message_id.encode(), int(timestamp)) + body
+        return any(ed25519.fits(secret, one, signed) for one in signatures.split())
     expected = sign((secret,), message_id, int(timestamp), body).encode()
     return any(hmac.compare_digest(expected, s.encode()) for s in signatures.split())
 

@@ -182,23 +182,32 @@ class Channel(Struct, frozen=True, kw_only=True):
 
 
 class RetiringSecret(Struct, frozen=True):
-    """A rotated signing secret that still signs beside the new one until `until_ms`."""
+    """A rotated signing secret, and the key of its time, that sign beside the new until `until_ms`."""
 
     secret: str
     until_ms: int
+    private_key: str | None = None
 
 
 class Secrets(Struct, frozen=True, kw_only=True):
     """Everything of a channel that is sealed as one blob: settings, headers, signing secrets.
 
     `settings` is the type's own settings as plain JSON members; `secret` the Standard Webhooks
-    signing secret (`whsec_…`) of types that sign, else None.
+    signing secret (`whsec_…`) of types that sign, else None; `private_key` the ed25519 key
+    (`whsk_…`) of those that were asked for one.
     """
 
     settings: dict[str, Any]
     headers: dict[str, str] = {}
     secret: str | None = None
+    private_key: str | None = None
     retiring: tuple[RetiringSecret, ...] = ()
+
+    def signing(self, now_ms: int) -> list[str]:
+        """All that signs at this moment, today's first."""
+        pairs = [(self.secret, self.private_key)]
+        pairs += [(old.secret, old.private_key) for old in self.retiring if old.until_ms > now_ms]
+        return [key for pair in pairs for key in pair if key is not None]
 
 
 class Tracking(Struct, frozen=True, kw_only=True):

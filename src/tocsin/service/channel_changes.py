@@ -8,7 +8,7 @@ from msgspec import UNSET, Struct, UnsetType
 from msgspec.structs import replace
 
 from tocsin.crypto.sealing import UnsealFailed
-from tocsin.domain.errors import Conflict, Invalid, NotFound
+from tocsin.domain.errors import Conflict, Invalid
 from tocsin.domain.model import Channel, ChannelId, ChannelState, ProjectId, Secrets
 from tocsin.domain.permissions import Caller
 from tocsin.service import channel_rules as rules
@@ -16,7 +16,7 @@ from tocsin.service.changes import Changes, Made, Target, difference
 from tocsin.service.drafts import ChannelPatch
 from tocsin.service.ports import Dispatch
 from tocsin.service.sight import Sight
-from tocsin.service.vault import Merged, Vault, rotated
+from tocsin.service.vault import Merged, SigningKeys, Vault, rotated, unexpired
 from tocsin.service.vetting import Vet, vetted
 from tocsin.storage.control import Connection, channels, jobs, lanes, work
 
@@ -120,7 +120,8 @@ class ChannelChanges:
             stored = Secrets(settings={})
         merged = self._vault.merge(type, stored, patch)
         if merged.secrets != stored:
-            after = replace(after, sealed=self._vault.seal(after, merged.secrets))
+            secrets = unexpired(merged.secrets, self._changes.clock.wall_ms())
+            after = replace(after, sealed=self._vault.seal(after, secrets))
         return Plan(before, after, merged, patch)
 
     async def _make(
@@ -141,13 +142,15 @@ class ChannelChanges:
         def make(connection: Connection) -> Made[ChannelState | None]:
             state = channels.get(connection, sight, channel_id)
             plan = first
-            if state.channel.version != first.before.version:
+            # Sealed under another master key it is the same version, but other bytes.
+            if state.channel != first.before:
                 plan = self._plan(state.channel, change)
             if plan.target not in (None, seen):
                 return Made(None)
             if plan.nothing:
                 return Made(state)
             before, after = plan.before, plan.after
+            self._vault.sealing(connection)
             after = replace(
                 after,
                 disabled_reason=None if after.enabled else before.disabled_reason,
@@ -172,16 +175,15 @@ class ChannelChanges:
 
     async def rotate_secret(
         self, caller: Caller, sight: Sight, channel_id: str, *, overlap_seconds: int
-    ) -> str:
+    ) -> SigningKeys:
         """A new signing secret; the old one signs beside it for `overlap_seconds` (≤ 7 days)."""
         for _ in range(RACES_MAX):
             state = await self._get(caller, sight, channel_id, operation="channel.update")
             rules.check_overlap(overlap_seconds)
             before = state.channel
             now_ms = self._changes.clock.wall_ms()
+            self._vault.signing(before)  # raises for a channel that has nothing to rotate
             stored = self._vault.open(before)
-            if stored.secret is None:
-                raise NotFound
             secrets = rotated(stored, overlap_seconds=overlap_seconds, now_ms=now_ms)
             after = replace(
                 before,
@@ -190,14 +192,14 @@ class ChannelChanges:
                 updated_at=now_ms,
             )
             if await self._store_rotation(caller, sight, before, after, overlap_seconds):
-                assert secrets.secret is not None
-                return secrets.secret
+                return self._vault.signing(after)
         raise Conflict("The channel is being changed by somebody else.")
 
     async def _store_rotation(
         self, caller: Caller, sight: Sight, before: Channel, after: Channel, overlap_seconds: int
     ) -> bool:
         def store(connection: Connection) -> Made[bool]:
+            self._vault.sealing(connection)
             if not channels.replace(connection, sight, after, expected_version=before.version):
                 return Made(False)
             lanes.change(connection, sight, after.id, version=after.version, reset=False)

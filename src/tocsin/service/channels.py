@@ -32,7 +32,7 @@ from tocsin.service.drafts import ChannelDraft, ChannelPatch
 from tocsin.service.ports import Dispatch
 from tocsin.service.sight import Listing, Page, Sight
 from tocsin.service.testing import Tester
-from tocsin.service.vault import Vault
+from tocsin.service.vault import SigningKeys, Vault
 from tocsin.service.vetting import Vet, vetted
 from tocsin.storage.control import Connection, channels, jobs, lanes, projects, work
 from tocsin.storage.control.channels import PROJECTS
@@ -40,6 +40,7 @@ from tocsin.storage.control.channels import PROJECTS
 __all__ = ["PROJECTS", "ChannelDraft", "ChannelPatch", "Channels"]
 
 CHANNELS_MAX = 1_000
+OVERLAP_SECONDS = 86_400
 
 
 class Channels:
@@ -167,13 +168,14 @@ class Channels:
         except UnsealFailed:
             return None
 
-    async def secret(self, caller: Caller, sight: Sight, channel_id: str) -> str:
+    def public_key(self, state: ChannelState, settings: Mapping[str, Any]) -> str | None:
+        """What verifies `v1a` signatures, where its settings (as `masked` gives them) ask for it."""
+        return self._vault.public_key(state.channel, settings)
+
+    async def secret(self, caller: Caller, sight: Sight, channel_id: str) -> SigningKeys:
         """The signing secret in clear; NotFound for a type that does not sign."""
         state = await self.get(caller, sight, channel_id, operation="channel.secret")
-        found = self.clear_secret(state)
-        if found is None:
-            raise NotFound
-        return found
+        return self._vault.signing(state.channel)
 
     # Changes
 
@@ -201,6 +203,7 @@ class Channels:
                 raise self._full()
             if project_id is not None and not projects.find(connection, sight, id=project_id):
                 raise Invalid("project", "is unknown")
+            self._vault.sealing(connection)
             channels.create(connection, sight, channel)
             lanes.create(
                 connection, sight, channel.id, version=channel.version, enabled=channel.enabled
@@ -262,9 +265,10 @@ class Channels:
         )
 
     async def rotate_secret(
-        self, caller: Caller, sight: Sight, channel_id: str, *, overlap_seconds: int = 86_400
-    ) -> str:
-        """A new signing secret; the old one signs beside it for `overlap_seconds` (≤ 7 days)."""
+        self, caller: Caller, sight: Sight, channel_id: str, *, overlap_seconds: int = OVERLAP_SECONDS
+    ) -> SigningKeys:
+        """A new signing secret, and key where there is one; the old ones sign beside it for
+        `overlap_seconds` (≤ 7 days), with 0 not at all from the answer on."""
         return await self._channel_changes.rotate_secret(
             caller, sight, channel_id, overlap_seconds=overlap_seconds
         )

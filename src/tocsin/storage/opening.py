@@ -14,6 +14,7 @@ from tocsin.storage.folder import lock
 from tocsin.storage.sqlite import SqliteStore
 
 NODE_FILE = "node"
+MIB = 1 << 20
 
 Copy = Callable[[Path, Callable[[int, int], None]], Coroutine[Any, Any, None]]
 
@@ -58,6 +59,7 @@ async def open_store(
             began=began,
             started=clock.start_above,
             died=signals.died,
+            reserve_bytes=settings.disk_reserve_mb * MIB,
         ) as store:
             yield store
         return

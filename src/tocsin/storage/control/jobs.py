@@ -14,7 +14,7 @@ from sqlalchemy import ColumnElement, Connection
 from tocsin.domain.errors import Conflict, NotFound
 from tocsin.domain.model import ChannelId, Job, JobId, OrganizationId
 from tocsin.storage.control.walk import AnyRow, Sight, Walked, newest, put
-from tocsin.storage.tables import channels, jobs
+from tocsin.storage.tables import channels, jobs, organizations
 
 RUNNING = "running"
 DONE = "done"
@@ -163,15 +163,38 @@ def running(connection: Connection, *, above: str, limit: int) -> list[Task]:
     return [_task(row) for row in rows]
 
 
-def task(connection: Connection, sight: Sight, job_id: str) -> Task | None:
-    """A running job as it stands now; None when it has ended."""
-    row = connection.execute(
-        sa.select(jobs).where(
-            jobs.c.id == job_id,
-            jobs.c.organization_id == sight.organization_id,
-            jobs.c.status == RUNNING,
+def count(connection: Connection, sight: Sight) -> int:
+    """How many jobs of people run in the organization; in order with whoever else asks."""
+    connection.execute(
+        sa.select(organizations.c.id)
+        .where(organizations.c.id == sight.organization_id)
+        .with_for_update(key_share=True)
+    )
+    return (
+        connection.scalar(
+            sa.select(sa.func.count()).where(
+                jobs.c.organization_id == sight.organization_id,
+                jobs.c.status == RUNNING,
+                jobs.c.internal.is_(False),
+            )
         )
-    ).first()
+        or 0
+    )
+
+
+def task(
+    connection: Connection, sight: Sight, job_id: str, *, lock: bool = False
+) -> Task | None:
+    """A running job as it stands now; None when it has ended.
+
+    With `lock` whoever cancels it waits for this transaction: nothing is done after the answer.
+    """
+    query = sa.select(jobs).where(
+        jobs.c.id == job_id,
+        jobs.c.organization_id == sight.organization_id,
+        jobs.c.status == RUNNING,
+    )
+    row = connection.execute(query.with_for_update() if lock else query).first()
     return None if row is None else _task(row)
 
 
@@ -183,9 +206,15 @@ def advance(
     position: str,
     rows: int,
     finished_at: int | None,
+    total: int | None = None,
+    status: str = DONE,
 ) -> None:
-    """Note how far a step got."""
-    ended = {} if finished_at is None else {"status": DONE, "finished_at": finished_at}
+    """Note how far a step got; `status` is what an ended job reads as."""
+    changes: dict[str, Any] = {"position": position, "done": jobs.c.done + rows}
+    if finished_at is not None:
+        changes |= {"status": status, "finished_at": finished_at}
+    if total is not None:
+        changes["total"] = total
     connection.execute(
         sa.update(jobs)
         .where(
@@ -193,7 +222,7 @@ def advance(
             jobs.c.organization_id == sight.organization_id,
             jobs.c.status == RUNNING,
         )
-        .values(position=position, done=jobs.c.done + rows, **ended)
+        .values(changes)
     )
 
 

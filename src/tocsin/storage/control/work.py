@@ -5,6 +5,7 @@ where it ended, so that the next one goes on from there whatever happens in betw
     cancel_backlog        ends what waited when a person dropped the backlog
     delete_project        deletes its channels, then ends what waits in their lanes
     delete_organization   deletes its channels, then removes all of its data
+    recover               re-opens deliveries that failed (see `recovery.py`)
 """
 
 from typing import Any
@@ -15,7 +16,7 @@ from sqlalchemy import Connection
 
 from tocsin.domain.model import Status
 from tocsin.domain.outcome import Reason
-from tocsin.storage.control import jobs, lanes
+from tocsin.storage.control import jobs, lanes, recovery
 from tocsin.storage.control.jobs import Task
 from tocsin.storage.control.removal import remove
 from tocsin.storage.tables import channels, deliveries, organizations
@@ -45,12 +46,28 @@ class Progress(Struct, frozen=True):
 
     rows: int
     position: str | None
+    total: int | None = None
+    cancelled: bool = False
 
 
-def step(connection: Connection, task: Task, *, now_ms: int, rows_max: int = ROWS_MAX) -> Step:
-    """Do one step of a job and note it; `now_ms` is wall time. ValueError for an unknown kind."""
+def step(
+    connection: Connection,
+    task: Task,
+    *,
+    now_ms: int,
+    rows_max: int = ROWS_MAX,
+    storage_ms: int = 0,
+) -> Step:
+    """Do one step of a job and note it; `now_ms` is wall time. ValueError for an unknown kind.
+
+    What a step re-opens is due at `storage_ms`.
+    """
     # One row is the job's own.
-    progress = _progress(connection, task, now_ms, rows_max - 1)
+    if task.kind == recovery.RECOVER:
+        done = recovery.advance(connection, task, due_ms=storage_ms, rows_max=rows_max - 1)
+        progress = Progress(done.rows, done.position, done.total, done.cancelled)
+    else:
+        progress = _progress(connection, task, now_ms, rows_max - 1)
     finished = progress.position is None
     jobs.advance(
         connection,
@@ -59,6 +76,8 @@ def step(connection: Connection, task: Task, *, now_ms: int, rows_max: int = ROW
         position=progress.position if progress.position is not None else task.position,
         rows=progress.rows,
         finished_at=now_ms if finished else None,
+        total=progress.total,
+        status=jobs.CANCELLED if progress.cancelled else jobs.DONE,
     )
     waits = not progress.rows and progress.position == task.position
     return Step(rows=progress.rows, finished=finished, waits=waits)

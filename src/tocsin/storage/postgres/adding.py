@@ -31,6 +31,7 @@ _KEYS = """
     FROM unnest($1::text[], $2::text[], $3::text[], $4::text[]) AS k (o, p, s, key)
     JOIN idempotency AS i ON i.organization_id = k.o AND i.project_id = k.p AND i.source = k.s
         AND i.key = k.key
+    WHERE i.organization_id = ANY ($1::text[]) AND i.key = ANY ($4::text[])
 """
 _NEWER_DUE = """
     SELECT 1 FROM deliveries

@@ -5,11 +5,12 @@ from tocsin.storage.postgres.writer import Transaction
 
 LANES_PER_STEP = 500
 
+_NOT_DROPPED = "coalesce(l.cancelled_through, '')"
 # Whoever has a lane locked puts it right himself.
 _LANES_AND_DUE = f"""
     SELECT l.channel_id, l.next_due_ms, greatest(l.blocked_until_ms, l.backlog_due_ms) AS from_ms,
-        CASE WHEN l.ordered AND NOT l.unnumbered
-        THEN ({HEAD_DUE.format(channel="l.channel_id", above="coalesce(l.cancelled_through, '')")})
+        CASE WHEN l.unnumbered THEN NULL
+        WHEN l.ordered THEN ({HEAD_DUE.format(channel="l.channel_id", above=_NOT_DROPPED)})
         ELSE (
             SELECT d.due_ms FROM deliveries AS d
             WHERE d.status = 'waiting' AND d.channel_id = l.channel_id AND d.node = 0

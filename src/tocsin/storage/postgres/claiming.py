@@ -64,7 +64,8 @@ _RELEASE = """
     UPDATE deliveries SET node = 0
     FROM unnest($1::text[], $2::int[]) AS v (id, claim)
     WHERE deliveries.id = v.id AND deliveries.claim = v.claim AND deliveries.node = ANY ($3::int[])
-        AND deliveries.status = 'waiting' AND deliveries.id BETWEEN $4 AND $5
+        AND deliveries.status = 'waiting'
+        AND deliveries.id = ANY ($1::text[]) AND deliveries.id BETWEEN $4 AND $5
     RETURNING deliveries.id, deliveries.channel_id, deliveries.due_ms
 """
 _CANCEL = """

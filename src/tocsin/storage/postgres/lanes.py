@@ -71,7 +71,7 @@ _LOCK = f"""
 _WRITE = f"""
     UPDATE lanes SET {", ".join(f"{name} = v.{name}" for name in _CHANGING[1:])}
     FROM unnest({_ARRAYS}) AS v ({", ".join(_CHANGING)})
-    WHERE lanes.channel_id = v.channel_id
+    WHERE lanes.channel_id = v.channel_id AND lanes.channel_id = ANY ($1::text[])
 """
 _LOCK_ORGANIZATIONS = """
     SELECT id FROM organizations WHERE id = ANY ($1::text[]) ORDER BY id FOR NO KEY UPDATE

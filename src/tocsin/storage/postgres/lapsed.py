@@ -32,13 +32,15 @@ _HELD = """
 _FREE = """
     UPDATE deliveries SET node = 0, lost = v.lost
     FROM unnest($1::text[], $2::int[]) AS v (id, lost)
-    WHERE deliveries.id = v.id AND deliveries.id BETWEEN $3 AND $4
+    WHERE deliveries.id = v.id AND deliveries.id = ANY ($1::text[])
+        AND deliveries.id BETWEEN $3 AND $4
 """
 _END = """
     UPDATE deliveries SET node = 0, lost = v.lost, status = 'exhausted', finished_at = $3,
         last_error = v.error
     FROM unnest($1::text[], $2::int[], $6::text[]) AS v (id, lost, error)
-    WHERE deliveries.id = v.id AND deliveries.id BETWEEN $4 AND $5
+    WHERE deliveries.id = v.id AND deliveries.id = ANY ($1::text[])
+        AND deliveries.id BETWEEN $4 AND $5
 """
 
 

@@ -17,7 +17,9 @@ from msgspec import Struct
 from tocsin.domain.errors import Unavailable
 from tocsin.storage.postgres.session import Connection, Sessions, store_fault
 
-LEASE_MS = 15_000
+LEASE_MS = 45_000
+"""A send starts only while the lease outlasts its timeout, at most 30 s, by 5 s: so a node may miss
+three renewals before the slowest channels have to wait."""
 BEAT_SECONDS = 3.0
 BEAT_AGAIN_SECONDS = 0.5
 BEAT_SECONDS_MAX = 5.0

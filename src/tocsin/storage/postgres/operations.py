@@ -3,14 +3,12 @@
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-import msgspec
-
 from tocsin.domain.model import ChannelId, DeliveryId
-from tocsin.domain.outcome import Reason
 from tocsin.storage.base import Added, Claims, NewEvent, Settled, Settlement, Stored
 from tocsin.storage.postgres import adding, claiming, settling
 from tocsin.storage.postgres.claiming import Wanted
 from tocsin.storage.postgres.writer import Operation, Taken, Transaction, Whole
+from tocsin.storage.settlements import minimal
 
 SETTLE, ADD = 0, 2
 
@@ -103,19 +101,6 @@ class Settle:
 
     def taken(self, answer: Any) -> Sequence[Taken]:
         return ()
-
-
-def minimal(item: Settlement) -> Settlement:
-    """The settlement with nothing in it that came from a target."""
-    attempt = msgspec.structs.replace(
-        item.attempt,
-        started_at=max(0, min(item.attempt.started_at, 2**47)),
-        duration_ms=max(0, min(item.attempt.duration_ms, 2**31 - 1)),
-        status_code=None,
-        error=f"{Reason.UNRECORDABLE}: the reply could not be stored",
-        response_body=None,
-    )
-    return msgspec.structs.replace(item, attempt=attempt)
 
 
 class Claim(Whole):

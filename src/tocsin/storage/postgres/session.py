@@ -43,7 +43,6 @@ _SETTINGS = """
         set_config('idle_in_transaction_session_timeout', '15s', $2),
         set_config('jit', 'off', $2),
         set_config('enable_seqscan', 'off', $2),
-        set_config('enable_hashjoin', 'off', $2),
         set_config('enable_mergejoin', 'off', $2),
         set_config('plan_cache_mode', 'force_custom_plan', $2)
 """

@@ -6,8 +6,9 @@ from typing import Any
 from tocsin.domain.model import ChannelId, OrganizationId, Status
 from tocsin.storage.base import Settled, Settlement
 from tocsin.storage.postgres.claiming import cancel_where_dropped
-from tocsin.storage.postgres.tracking import tallied, track
+from tocsin.storage.postgres.tracking import track
 from tocsin.storage.postgres.writer import Transaction
+from tocsin.storage.settlements import tallied
 
 _MOVE = """
     UPDATE deliveries SET status = v.status, node = 0, due_ms = v.due_ms, step = v.step,
@@ -17,7 +18,8 @@ _MOVE = """
         $7::int[], $8::text[])
         AS v (id, claim, status, due_ms, step, finished_at, status_code, error)
     WHERE deliveries.id = v.id AND deliveries.claim = v.claim AND deliveries.status = 'waiting'
-        AND deliveries.node = ANY ($9::int[]) AND deliveries.id BETWEEN $10 AND $11
+        AND deliveries.node = ANY ($9::int[])
+        AND deliveries.id = ANY ($1::text[]) AND deliveries.id BETWEEN $10 AND $11
     RETURNING deliveries.id
 """
 _ATTEMPTS = """
@@ -30,14 +32,15 @@ _ATTEMPTS = """
 _RECORDED = """
     SELECT a.delivery_id, a.claim FROM unnest($1::text[], $2::int[]) AS v (id, claim)
     JOIN attempts AS a ON a.delivery_id = v.id AND a.claim = v.claim
-    WHERE NOT a.superseded AND a.delivery_id BETWEEN $3 AND $4
+    WHERE NOT a.superseded AND a.delivery_id = ANY ($1::text[])
+        AND a.delivery_id BETWEEN $3 AND $4
 """
 _END_DELIVERED = """
     UPDATE deliveries SET status = 'delivered', node = 0, finished_at = v.finished_at,
         last_status_code = v.status_code, last_error = NULL
     FROM unnest($1::text[], $2::bigint[], $3::int[]) AS v (id, finished_at, status_code)
     WHERE deliveries.id = v.id AND deliveries.status = 'waiting'
-        AND deliveries.id BETWEEN $4 AND $5
+        AND deliveries.id = ANY ($1::text[]) AND deliveries.id BETWEEN $4 AND $5
 """
 _PARK_CHANNEL = """
     UPDATE channels SET enabled = false, disabled_reason = $1, version = version + 1,

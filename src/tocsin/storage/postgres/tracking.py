@@ -1,84 +1,8 @@
-"""What a batch of attempts does to its lanes: tracking, holds and breakers; pure."""
+"""What a batch of attempts does to a lane: tracking, holds and the breaker; pure."""
 
-from collections.abc import Sequence
-
-from msgspec import Struct
-
-from tocsin.domain.breaking import BreakerState, Effect, Told, effect_of, moved
-from tocsin.domain.model import Breaker, ChannelId, Origin, Status
-from tocsin.storage.base import Settlement
+from tocsin.domain.breaking import BreakerState, Told, moved
 from tocsin.storage.postgres.lanes import Lane
-
-
-class Tally(Struct):
-    """What one batch says about one lane."""
-
-    version: int
-    sent_at: int | None = None
-    errors: int = 0
-    error: str | None = None
-    streak_ended: bool = False
-    streak: int = 0
-    since_ms: int | None = None
-    hold_until_ms: int = 0
-    due_ms: int | None = None
-    closes: bool = False
-    told: Told | None = None
-    breaker: Breaker | None = None
-
-
-def tallied(items: Sequence[Settlement]) -> dict[ChannelId, Tally]:
-    """The attempts of a batch, lane by lane."""
-    tallies: dict[ChannelId, Tally] = {}
-    for item in items:
-        tally = tallies.get(item.channel_id)
-        if tally is None:
-            tally = tallies[item.channel_id] = Tally(item.version)
-        _count(tally, item)
-    return tallies
-
-
-def _count(tally: Tally, item: Settlement) -> None:
-    current = item.version >= tally.version
-    if item.version > tally.version:
-        tally.version = item.version
-        tally.streak_ended, tally.streak, tally.hold_until_ms = False, 0, 0
-        tally.closes, tally.told = False, None
-    if item.status is Status.DELIVERED:
-        tally.sent_at = item.finished_at
-        tally.errors, tally.error = 0, None
-        if item.origin is Origin.EVENT and current:
-            tally.streak_ended, tally.streak, tally.since_ms = True, 0, None
-            tally.closes, tally.told = True, None
-        return
-    tally.errors += 1
-    tally.error = item.attempt.error
-    if item.counts_in_streak and current:
-        tally.streak += 1
-        tally.since_ms = tally.since_ms or item.finished_at
-    if current:
-        tally.hold_until_ms = max(tally.hold_until_ms, item.hold_until_ms)
-        _tell(tally, item)
-    if item.status is Status.WAITING:
-        tally.due_ms = item.due_ms if tally.due_ms is None else min(tally.due_ms, item.due_ms)
-
-
-def _tell(tally: Tally, item: Settlement) -> None:
-    """What a failure says to the breaker; see `domain/breaking.py`."""
-    attempt = item.attempt
-    effect = effect_of(
-        item.origin, delivered=False, status_code=attempt.status_code, error=attempt.error
-    )
-    if effect is Effect.CLOSES:
-        tally.closes, tally.told = True, None
-        return
-    if tally.told is None:
-        tally.told = Told([], [])
-    if effect is Effect.FAILS:
-        tally.told.failed.append(item.id)
-        tally.breaker = item.breaker
-    else:
-        tally.told.left.append(item.id)
+from tocsin.storage.settlements import Tally
 
 
 def track(lane: Lane, tally: Tally, now_ms: int) -> int | None:

@@ -46,6 +46,7 @@ class _Aside(Direct):
     """Work for the writer thread between two transactions: the empty one it comes in is ended."""
 
     control = True
+    grows = False
 
     def run(self, writer: Writer) -> Any:
         connection = writer.connection

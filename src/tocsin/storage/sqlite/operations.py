@@ -3,12 +3,11 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import msgspec
 from sqlalchemy import Connection
 
 from tocsin.domain.model import ChannelId, DeliveryId, OrganizationId
-from tocsin.domain.outcome import Reason
 from tocsin.storage.base import Added, Claims, NewEvent, Settled, Settlement, Stored
+from tocsin.storage.settlements import minimal
 from tocsin.storage.sqlite import adding, claiming, settling
 from tocsin.storage.sqlite.writer import Operation, Taken, Writer
 
@@ -20,6 +19,7 @@ class _Whole:
 
     order = OTHER
     control = False
+    grows = False
 
     def split(self) -> Sequence[Operation]:
         return ()
@@ -38,6 +38,7 @@ class Control(_Whole):
     """A control-plane function, in a transaction of its own."""
 
     control = True
+    grows = False
 
     def __init__(self, work: Callable[[Connection], Any]) -> None:
         self._work = work
@@ -62,6 +63,7 @@ class Add:
 
     order = ADD
     control = False
+    grows = True
 
     def __init__(self, items: Sequence[NewEvent]) -> None:
         self._items = items
@@ -97,6 +99,7 @@ class Settle:
 
     order = SETTLE
     control = False
+    grows = False
 
     def __init__(
         self,
@@ -150,19 +153,6 @@ class Settle:
 
     def taken(self, answer: Any) -> Sequence[Taken]:
         return ()
-
-
-def minimal(item: Settlement) -> Settlement:
-    """The settlement with nothing in it that came from a target."""
-    attempt = msgspec.structs.replace(
-        item.attempt,
-        started_at=max(0, min(item.attempt.started_at, 2**47)),
-        duration_ms=max(0, min(item.attempt.duration_ms, 2**31 - 1)),
-        status_code=None,
-        error=f"{Reason.UNRECORDABLE}: the reply could not be stored",
-        response_body=None,
-    )
-    return msgspec.structs.replace(item, attempt=attempt)
 
 
 class Claim(_Whole):

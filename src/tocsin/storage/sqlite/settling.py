@@ -5,9 +5,10 @@ from collections.abc import Sequence
 
 import msgspec
 
-from tocsin.domain.breaking import BreakerState, Effect, Told, effect_of, moved
-from tocsin.domain.model import Breaker, ChannelId, DeliveryId, OrganizationId, Origin, Status
+from tocsin.domain.breaking import BreakerState, moved
+from tocsin.domain.model import ChannelId, DeliveryId, OrganizationId, Status
 from tocsin.storage.base import Settled, Settlement
+from tocsin.storage.settlements import Tally, tallied
 from tocsin.storage.sqlite.adding import one_value
 from tocsin.storage.sqlite.claiming import cancel_where_dropped
 from tocsin.storage.sqlite.known import Known
@@ -125,7 +126,7 @@ def settle(
             else:
                 _supersede(connection, item)
                 superseded.append(item.id)
-    tallies = _tallied(applied)
+    tallies = tallied(applied)
     opened: list[tuple[ChannelId, int]] = []
     if tallies:
         _LANES.run(connection, _lane_rows(tallies, known))
@@ -191,34 +192,7 @@ def _supersede(connection: sqlite3.Connection, item: Settlement) -> None:
         connection.execute(_END_DELIVERED, (item.finished_at, item.attempt.status_code, item.id))
 
 
-class _Tally(msgspec.Struct):
-    """What one batch does to one lane."""
-
-    version: int
-    sent_at: int | None = None
-    errors: int = 0
-    error: str | None = None
-    streak_ended: bool = False
-    streak: int = 0
-    since_ms: int | None = None
-    hold_until_ms: int = 0
-    due_ms: int | None = None
-    closes: bool = False
-    told: Told | None = None
-    breaker: Breaker | None = None
-
-
-def _tallied(items: Sequence[Settlement]) -> dict[ChannelId, _Tally]:
-    tallies: dict[ChannelId, _Tally] = {}
-    for item in items:
-        tally = tallies.get(item.channel_id)
-        if tally is None:
-            tally = tallies[item.channel_id] = _Tally(item.version)
-        _count(tally, item)
-    return tallies
-
-
-def _lane_rows(tallies: dict[ChannelId, _Tally], known: Known) -> list[Row]:
+def _lane_rows(tallies: dict[ChannelId, Tally], known: Known) -> list[Row]:
     known.open_lanes.difference_update(
         channel_id
         for channel_id, tally in tallies.items()
@@ -242,55 +216,12 @@ def _lane_rows(tallies: dict[ChannelId, _Tally], known: Known) -> list[Row]:
     ]
 
 
-def _count(tally: _Tally, item: Settlement) -> None:
-    current = item.version >= tally.version
-    if item.version > tally.version:
-        tally.version = item.version
-        tally.streak_ended, tally.streak, tally.hold_until_ms = False, 0, 0
-        tally.closes, tally.told = False, None
-    if item.status is Status.DELIVERED:
-        tally.sent_at = item.finished_at
-        tally.errors, tally.error = 0, None
-        if item.origin is Origin.EVENT and current:
-            tally.streak_ended, tally.streak, tally.since_ms = True, 0, None
-            tally.closes, tally.told = True, None
-        return
-    tally.errors += 1
-    tally.error = item.attempt.error
-    if item.counts_in_streak and current:
-        tally.streak += 1
-        tally.since_ms = tally.since_ms or item.finished_at
-    if current:
-        tally.hold_until_ms = max(tally.hold_until_ms, item.hold_until_ms)
-        _tell(tally, item)
-    if item.status is Status.WAITING:
-        tally.due_ms = item.due_ms if tally.due_ms is None else min(tally.due_ms, item.due_ms)
-
-
-def _tell(tally: _Tally, item: Settlement) -> None:
-    """What a failure says to the breaker; see `domain/breaking.py`."""
-    attempt = item.attempt
-    effect = effect_of(
-        item.origin, delivered=False, status_code=attempt.status_code, error=attempt.error
-    )
-    if effect is Effect.CLOSES:
-        tally.closes, tally.told = True, None
-        return
-    if tally.told is None:
-        tally.told = Told([], [])
-    if effect is Effect.FAILS:
-        tally.told.failed.append(item.id)
-        tally.breaker = item.breaker
-    else:
-        tally.told.left.append(item.id)
-
-
 _BreakerRow = tuple[str, int, str | None, int, str | None, str, int, int | None]
 _decode_breakers = msgspec.json.Decoder(list[_BreakerRow]).decode
 
 
 def _move_breakers(
-    connection: sqlite3.Connection, tallies: dict[ChannelId, _Tally], known: Known, now_ms: int
+    connection: sqlite3.Connection, tallies: dict[ChannelId, Tally], known: Known, now_ms: int
 ) -> list[tuple[ChannelId, int]]:
     """Count the failures of lanes that had some; returns whose breaker opened, and until when."""
     ids = msgspec.json.encode(list(tallies)).decode()

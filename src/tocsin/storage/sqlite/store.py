@@ -34,7 +34,8 @@ class SqliteStore:
     """Both planes on one file. `async with` opens it and frees what an earlier process held.
 
     `began` has the claims (delivery id → claim) whose send an earlier process had begun; `died`
-    is called when the writer thread ends by itself. `floor_ms` is the latest stored time.
+    is called when the writer thread ends by itself. `floor_ms` is the latest stored time. Nothing
+    is added below `reserve_bytes` of free disk.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class SqliteStore:
         started: Callable[[int], None] = lambda floor_ms: None,
         died: Callable[[BaseException], None] = lambda error: None,
         connect: Callable[[Path], sqlite3.Connection] = connect,
+        reserve_bytes: int = 0,
     ) -> None:
         self.path = path
         self._wall_ms = wall_ms
@@ -55,6 +57,7 @@ class SqliteStore:
         self._started = started
         self._died = died
         self._connect = connect
+        self._reserve_bytes = reserve_bytes
         self._lock: int | None = None
         self._node = 0
         self.floor_ms = 0
@@ -72,7 +75,9 @@ class SqliteStore:
         self._lock = lock(self.path)
         try:
             self._make_file()
-            self._writer = Writer(self.path, self._died, self._free, self._connect)
+            self._writer = Writer(
+                self.path, self._died, self._free, self._connect, self._reserve_bytes
+            )
             self._readers = Readers(self.path, crowded=lambda: self._writer.crowded)
             self._writer.start()
             try:

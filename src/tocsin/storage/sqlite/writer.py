@@ -20,11 +20,14 @@ import sqlalchemy as sa
 from tocsin.domain.errors import TocsinError, Unavailable
 from tocsin.domain.model import ChannelId, DeliveryId
 from tocsin.storage.sqlite.known import Known
+from tocsin.storage.sqlite.reserve import Reserve
 from tocsin.telemetry.counts import StoreCounts
 
 WAL_BYTES_MAX = 128 * 1024 * 1024
 OPERATIONS_PER_TRANSACTION_MAX = 64
 TRANSACTIONS_PER_LOOK = 4
+DISK_FULL = "The disk is nearly full: nothing new is taken."
+DISK_RETRY_SECONDS = 5
 
 _STORE_FAULTS = frozenset(
     {
@@ -67,11 +70,13 @@ class Operation(Protocol):
     `control` operations have a transaction of their own. `run` gives the answer; `split` gives
     smaller operations that together do the same, or nothing when it is the culprit itself, whose
     answer `alone` then gives. `join` puts the answers of the parts together. `taken` are the
-    claims that an answer tells of: whoever never hears it can't hold them.
+    claims that an answer tells of: whoever never hears it can't hold them. One that `grows` brings
+    new rows and is refused while the disk is nearly full.
     """
 
     order: int
     control: bool
+    grows: bool
 
     def run(self, writer: "Writer") -> Any: ...
 
@@ -90,7 +95,8 @@ _Ticket = tuple[Operation, asyncio.Future[Any]]
 class Writer:
     """Owns the writing connection and its thread. `died` is called if the thread ends by itself.
 
-    `free` gives claims back in the transaction under way.
+    `free` gives claims back in the transaction under way. Below `reserve_bytes` of free disk no
+    operation that `grows` is begun.
     """
 
     def __init__(
@@ -99,11 +105,13 @@ class Writer:
         died: Callable[[BaseException], None],
         free: Callable[["Writer", Sequence[Taken]], None],
         connect: "Callable[[Path], sqlite3.Connection]",
+        reserve_bytes: int = 0,
     ) -> None:
         self._path = path
         self._connect = connect
         self._died = died
         self._free = free
+        self._reserve = Reserve(path, reserve_bytes)
         self._doubtful: list[Taken] = []
         self._tickets: list[_Ticket] = []
         self._ended = False
@@ -203,12 +211,22 @@ class Writer:
 
     def _group(self, tickets: list[_Ticket]) -> None:
         hot = sorted((t for t in tickets if not t[0].control), key=lambda t: t[0].order)
+        if any(operation.grows for operation, _ in hot) and self._full():
+            grown = [ticket for ticket in hot if ticket[0].grows]
+            self._answer(grown, [Unavailable(DISK_FULL, DISK_RETRY_SECONDS)] * len(grown))
+            hot = [ticket for ticket in hot if not ticket[0].grows]
         if hot:
             self._answer(hot, self._together([operation for operation, _ in hot]))
         for ticket in tickets:
             if ticket[0].control:
                 self.known.forget()
                 self._answer([ticket], [self._apart(ticket[0])])
+
+    def _full(self) -> bool:
+        try:
+            return self._reserve.reached(lambda: self.connection)
+        except sqlite3.Error:
+            return True
 
     def _together(self, operations: Sequence[Operation]) -> list[Any]:
         try:

@@ -7,7 +7,7 @@ from litestar import delete, get, patch, post
 from litestar.params import FromPath, JSONBody
 from msgspec import UNSET, Struct, UnsetType
 
-from tocsin.service.channels import ChannelDraft, ChannelPatch
+from tocsin.service.channels import OVERLAP_SECONDS, ChannelDraft, ChannelPatch
 from tocsin.web import spec
 from tocsin.web.calls import Call
 from tocsin.web.native import views
@@ -139,7 +139,30 @@ async def delete_channel(request: Call, org: FromPath[str], id: FromPath[str]) -
 )
 async def get_secret(request: Call, org: FromPath[str], id: FromPath[str]) -> SecretOut:
     """The signing secret of a webhook."""
-    return SecretOut(await request.services.channels.secret(request.caller, request.sight, id))
+    keys = await request.services.channels.secret(request.caller, request.sight, id)
+    return views.signing_keys(keys)
+
+
+class RotationIn(Struct, forbid_unknown_fields=True, kw_only=True):
+    """How long the old secret goes on signing beside the new one; at most 7 days."""
+
+    overlap_seconds: int = OVERLAP_SECONDS
+
+
+@post(
+    "/organizations/{org:str}/channels/{id:str}/rotate-secret",
+    opt={"operation": "channel.update"},
+    status_code=200,
+    responses=problems(*WRITES),
+)
+async def rotate_secret(
+    request: Call, org: FromPath[str], id: FromPath[str], data: JSONBody[RotationIn]
+) -> SecretOut:
+    """Make a new signing secret; the old one signs beside it for a while."""
+    keys = await request.services.channels.rotate_secret(
+        request.caller, request.sight, id, overlap_seconds=data.overlap_seconds
+    )
+    return views.signing_keys(keys)
 
 
 @post(
@@ -180,6 +203,7 @@ HANDLERS = (
     update_channel,
     delete_channel,
     get_secret,
+    rotate_secret,
     test_channel,
     list_channel_types,
 )

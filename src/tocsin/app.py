@@ -45,6 +45,7 @@ from tocsin.service.changes import Changes
 from tocsin.service.channels import Channels
 from tocsin.service.credentials import Credentials
 from tocsin.service.directory import Directory
+from tocsin.service.failing import Failing
 from tocsin.service.guesses import Guesses
 from tocsin.service.health import PING_SECONDS, Health
 from tocsin.service.intake import COUNT_SECONDS, Intake
@@ -52,6 +53,7 @@ from tocsin.service.jobs import JobRunner
 from tocsin.service.keys import Keys
 from tocsin.service.links import Links
 from tocsin.service.log import Log
+from tocsin.service.master_key import MasterKey
 from tocsin.service.members import Members
 from tocsin.service.people import People
 from tocsin.service.publish import Publisher
@@ -70,6 +72,7 @@ from tocsin.web.asgi import build
 from tocsin.web.server import HttpServer
 
 JOBS_SECONDS = 1.0
+FAILING_SECONDS = 60.0
 FLUSH_SECONDS = 10.0
 KEYS_SECONDS = 60.0
 KEYS_PER_STEP_MAX = 2_000
@@ -177,7 +180,8 @@ class App:
             routing=self.routing,
         )
         self.changes = changes
-        self.runner = JobRunner(changes)
+        self.runner = JobRunner(changes, wake=lambda due_ms: self.engine.wake(due_ms))
+        self.failing = Failing(changes, hours=settings.disable_after_hours)
         self.credentials = Credentials(
             store=store, clock=clock, operator_tokens=self._operator_tokens()
         )
@@ -288,6 +292,7 @@ class App:
         return (
             Chore("asking the database", PING_SECONDS, ping),
             Chore("running jobs", JOBS_SECONDS, self.runner.run_once),
+            Chore("looking for channels that only fail", FAILING_SECONDS, self.failing.run_once),
             Chore("noting uses of keys", FLUSH_SECONDS, self.credentials.flush),
             Chore("forgetting idempotency keys", KEYS_SECONDS, forget_keys),
             Chore("counting what waits", COUNT_SECONDS, count_waiting),
@@ -308,6 +313,8 @@ class App:
             reserve_mb=settings.disk_reserve_mb,
         )
         stack.push_async_callback(self.backups.close)
+        self.master_key = MasterKey(changes=self.changes, sealer=sealer)
+        stack.push_async_callback(self.master_key.close)
         await stack.enter_async_context(self.resolver)
         await stack.enter_async_context(self.client)
         await stack.enter_async_context(self.engine)

@@ -76,6 +76,9 @@ class Settings(BaseSettings):
         2_000_000, ge=1, description="publishing is refused above it"
     )
     channels_per_organization_max: int = Field(1000, ge=1, le=5000, description="quota")
+    disable_after_hours: int = Field(
+        120, ge=0, le=8760, description="of nothing but failures, a channel is disabled; 0 is off"
+    )
     idempotency_hours: int = Field(24, ge=1, le=8760, description="how long a key is remembered")
     sign_in_failures_max: int = Field(
         10, ge=0, description="of one account in 15 minutes; 0 is off"
@@ -199,14 +202,14 @@ SECRET_SETTINGS = tuple(
 
 
 # An address may have a password in it: it comes and goes like a secret, and is shown without it.
-_FROM_FILES = (*SECRET_SETTINGS, "store")
+FILE_SETTINGS = (*SECRET_SETTINGS, "store")
 _PASSWORD = re.compile(r"(?<=:)[^:/@]+(?=@)|(?<=[?&]password=)[^&]+")
 
 
 def load(flags: Mapping[str, Any] | None = None) -> Settings:
     """Read the effective settings; raises `ConfigError` naming the first setting that is wrong."""
     given = dict(flags or {})
-    for name in _FROM_FILES:
+    for name in FILE_SETTINGS:
         path = os.environ.pop(f"TOCSIN_{name.upper()}_FILE", None)
         if path is not None and name not in given:
             try:
@@ -226,7 +229,7 @@ def load(flags: Mapping[str, Any] | None = None) -> Settings:
             f"TOCSIN_{name}: {reason}" if known else f"there is no setting {name.lower()}"
         ) from None
     finally:
-        for name in _FROM_FILES:
+        for name in FILE_SETTINGS:
             os.environ.pop(f"TOCSIN_{name.upper()}", None)
 
 

@@ -10,7 +10,7 @@ from tests.blackbox.server import Server, Tenant
 
 STORES = ("sqlite", "postgres")
 
-QUICK_ON_POSTGRES = ("test_publish", "test_hostile_publish", "test_retry", "test_applivery")
+QUICK_ON_POSTGRES = ("test_publish", "test_hostile_publish", "test_retry", "test_postgres")
 """The rest of what runs on the shared service runs on PostgreSQL with the long tests."""
 
 NewServer = Callable[..., Server]

@@ -36,7 +36,12 @@ NEVER = {
     *("slack_sdk", "opentelemetry", "prometheus_client", "requests", "argon2", "httpx", "h11"),
     *("litestar.plugins.pydantic", "litestar.contrib", "litestar.cli", "litestar.testing"),
     *("sqlalchemy.orm", "sqlalchemy.ext", "polyfactory"),
-    *("tocsin.render", "tocsin.storage.migrations", "tocsin.web.reference.all"),
+    *(
+        "tocsin.render.mail",
+        "tocsin.render.reference",
+        "tocsin.storage.migrations",
+        "tocsin.web.reference.all",
+    ),
     *("tocsin.web.reference.document", "tocsin.web.native.words", "tocsin.cli.demo"),
     *("tocsin.cli.doctor", "tocsin.cli.output", "urllib.request"),
     *("multiprocessing.pool", "unittest", "xmlrpc", "tkinter", "sphinx", "pytest"),

@@ -227,3 +227,20 @@ def test_a_closed_pipe_is_no_error(beside: Cli, end: str) -> None:
     else:
         assert lines_until(process, "data")
         process.communicate(timeout=60)
+
+
+def test_a_channel_is_recovered_by_a_job(beside: Cli) -> None:
+    made = beside.json("channels", "create", "back", "--to", "https://example.com/", "-p", "ios")
+    channel, since = made["id"], ("--since", "2026-01-01T00:00:00Z")
+    job = beside.json("channels", "recover", channel, *since, "--wait")
+    assert (job["kind"], job["status"], job["total"], job["done"]) == ("recover", "done", 0, 0)
+    again = beside.run("channels", "recover", channel, *since, "--status", "rejected")
+    assert again.returncode == 0
+    assert "tocsin jobs watch" in again.stderr
+    assert beside.json("jobs", "get", job["id"]) == job
+    assert beside.good("jobs", "watch", job["id"]).startswith("done: 0 of 0")
+    assert job["id"] in beside.good("jobs")
+    ended = beside.run("jobs", "cancel", job["id"])
+    assert ended.returncode == 1
+    assert "ended" in ended.stderr
+    beside.good("channels", "delete", channel)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cyclopts import App
@@ -15,7 +16,8 @@ from tests.cli.running import Cli
 
 from tocsin.channels import channel_types
 from tocsin.cli.tree import COMMANDS, tree
-from tocsin.config import SECRET_SETTINGS, Settings
+from tocsin.config import FILE_SETTINGS, Settings
+from tocsin.crypto.ed25519 import new_private_key, public_key
 from tocsin.crypto.signing import new_secret, sign
 from tocsin.domain.model import Status
 from tocsin.domain.outcome import Reason
@@ -59,7 +61,7 @@ def test_every_setting_stands_there_with_its_default() -> None:
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
 def test_no_page_names_a_setting_that_does_not_exist(path: Path) -> None:
     known = {name.upper() for name in Settings.model_fields} | CLIENT_VARIABLES
-    known |= {f"{name.upper()}_FILE" for name in SECRET_SETTINGS}
+    known |= {f"{name.upper()}_FILE" for name in FILE_SETTINGS}
     named = set(re.findall(r"TOCSIN_([A-Z][A-Z_]*[A-Z])", path.read_text()))
     assert named <= known
 
@@ -71,7 +73,7 @@ def test_every_command_stands_there_with_its_own_commands() -> None:
     for name, _, _ in COMMANDS:
         within = own_commands(commands[name])
         if within:
-            assert set(re.findall(r"`([a-z]+)`", table[f"tocsin {name}"][0])) == within
+            assert set(re.findall(r"`([a-z-]+)`", table[f"tocsin {name}"][0])) == within
 
 
 def own_commands(app: App) -> set[str]:
@@ -83,7 +85,9 @@ def test_no_page_uses_a_command_that_does_not_exist(path: Path) -> None:
     commands = tree().resolved_commands()
     shell = "\n".join(blocks(path.read_text(), "sh"))
     shell += "\n".join(re.findall(r"`(tocsin [^`]*)`", path.read_text()))
-    for name, second in re.findall(r"\btocsin ([a-z]+(?:-[a-z]+)*)(?: ([a-z]+)\b)?", shell):
+    for name, second in re.findall(
+        r"\btocsin ([a-z]+(?:-[a-z]+)*)(?: ([a-z]+(?:-[a-z]+)*)\b)?", shell
+    ):
         assert name in commands, name
         within = own_commands(commands[name])
         assert not (within and second) or second in within, f"{name} {second}"
@@ -197,7 +201,8 @@ def cases() -> list[tuple[bool, dict[str, object]]]:
 
 
 def snippet(language: str) -> str:
-    [code] = [one for one in blocks(page("verifying-webhooks"), language) if "erify(" in one][-1:]
+    found = blocks(page("verifying-webhooks"), language)
+    [code] = [one for one in found if "erify(" in one and "v1a" not in one][-1:]
     if language == "go":
         imports = '"bufio"\n\t"encoding/json"\n\t"fmt"\n\t"os"\n\t"crypto/hmac"'
         code = code.replace("package webhooks", "package main")
@@ -225,6 +230,35 @@ def test_snippet_tells_genuine_from_forged(language: str, tmp_path: Path) -> Non
     assert ended.returncode == 0, ended.stderr
     answers = [line.lower() == "true" for line in ended.stdout.split()]
     assert answers == [good for good, _ in given]
+
+
+def test_snippet_for_the_public_key_tells_genuine_from_forged() -> None:
+    [code] = [one for one in blocks(page("verifying-webhooks"), "python") if "v1a" in one]
+    names: dict[str, Any] = {}
+    exec(code, names)
+    key, other, secret = new_private_key(), new_private_key(), new_secret()
+    body, now = '{"data":"ü"}'.encode(), int(time.time())
+
+    def genuine(keys: list[str], at: int = now, signed: bytes = body, **headers: str) -> bool:
+        sent = {
+            "webhook-id": "01a2",
+            "webhook-timestamp": str(at),
+            "webhook-signature": sign(keys, "01a2", at, signed),
+        }
+        sent |= {name.replace("_", "-"): value for name, value in headers.items()}
+        told: bool = names["verify_v1a"](public_key(key), sent, body)
+        return told
+
+    assert genuine([secret, key])
+    assert genuine([secret, other, secret, key])
+    assert not genuine([secret])
+    assert not genuine([secret, other])
+    assert not genuine([secret, key], signed=body + b" ")
+    assert not genuine([secret, key], at=now - 400)
+    assert not genuine([secret, key], webhook_id="01a3")
+    assert not genuine([secret, key], webhook_timestamp="soon")
+    for signatures in ("", "v1a", "v1a,", "v1a,!", "v1a,YQ==", "v1,YQ=="):
+        assert not genuine([secret, key], webhook_signature=signatures)
 
 
 def test_library_of_the_readme_verifies() -> None:

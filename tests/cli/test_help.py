@@ -53,6 +53,8 @@ def test_serve_has_a_flag_for_every_setting(inside: Inside) -> None:
         ["channels", "create", "x"],
         ["channels", "create", "x", "--settings", "[]"],
         ["listen", "--secret", "whsec_???"],
+        ["listen", "--secret", "whpk_???"],
+        ["channels", "rotate-secret", "x", "--overlap", "soon"],
         ["orgs", "--url", "ftp://x", "--token", "t"],
         ["orgs", "--url", "http://x", "--token", "ü"],
         ["orgs", "--url", "http://x"],

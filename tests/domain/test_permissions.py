@@ -76,6 +76,7 @@ def test_what_the_roles_may_do() -> None:
         *(f"member.{verb}" for verb in ("create", "list", "update", "delete")),
         *(f"user.{verb}" for verb in ("create", "list", "reset", "delete")),
         *(f"backup.{verb}" for verb in ("create", "get")),
+        *(f"master_key.{verb}" for verb in ("rotate", "get")),
         "audit.list",
     }
 

@@ -130,3 +130,19 @@ def test_a_stepped_machine_shows_the_same() -> None:
     )
     for start in ("+1h", "-2h"):
         subprocess.run([faketime, "-f", start, sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_it_follows_another_clock_but_not_back() -> None:
+    """A database's: taken as it is at first, then put right by a little, and never set back."""
+    monotonic = [1_000_000_000]
+    clock = Clock(lambda: 5_000_000_000_000_000, lambda: monotonic[0])
+    clock.follow(2_000_000, 1.0)
+    assert clock.storage_ms() == 2_000_000
+    clock.follow(2_000_500, 1.0)  # a little off: put right by less than that
+    assert 2_000_000 < clock.storage_ms() < 2_000_010
+    clock.follow(1_000_000, 1.0)  # it was set back: time goes on from where it is
+    before_ms = clock.storage_ms()
+    monotonic[0] += 5_000_000_000
+    assert clock.storage_ms() == before_ms + 5_000
+    clock.follow(9_000_000, 6.0)  # it was set forward
+    assert clock.storage_ms() == 9_000_000

@@ -1,6 +1,7 @@
 """The way of an event, from publish to its settled delivery, on a real store and socket."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import sqlalchemy as sa
 from tests.engine.parts import Parts, Receiver, running
 from tests.storage.stores import ORGANIZATION, one, rows
 
+from tocsin.engine.attempt import DeliveryAttempt
+from tocsin.storage.base import Held
 from tocsin.storage.tables import channels, lanes, organizations
 
 pytestmark = pytest.mark.anyio
@@ -202,3 +205,64 @@ async def test_what_was_waiting_at_the_start_is_sent(tmp_path: Path, receiver: R
         await receiver.came(3_000, 30)
         await parts.settled(3_000)
     assert len(receiver.bodies) == 3_000
+
+
+class ShortLease:
+    """A lease of a node that can't renew it."""
+
+    def __init__(self, seconds: float) -> None:
+        self.lease_until = time.monotonic() + seconds
+        self.epoch = 1
+
+
+@pytest.mark.parametrize("left", [3.0, 12.0], ids=["nothing", "a short attempt only"])
+async def test_no_send_could_outlast_the_lease(
+    parts: Parts, receiver: Receiver, left: float
+) -> None:
+    """What can't be over before this node's claims may be another's does not begin."""
+    await parts.channel(receiver.url, timeout_seconds=15)
+    lease = parts.engine.dispatcher.lease
+    parts.engine.dispatcher.lease = ShortLease(left)
+    await parts.publish(3)
+    async with asyncio.timeout(30):
+        while (await one(parts.store, "SELECT count(*) AS n FROM deliveries WHERE node > 0"))["n"]:
+            await asyncio.sleep(0.01)
+            if left < 5:
+                break
+    assert not receiver.bodies
+    assert parts.engine.dispatcher.attempts == 0
+    parts.engine.dispatcher.lease = lease
+    parts.engine.worker.wake(0)
+    parts.engine._pump()
+    await parts.settled(3, 30)
+    assert len(receiver.bodies) == 3
+
+
+async def test_what_was_claimed_before_the_lease_was_lost_is_not_sent(
+    parts: Parts, receiver: Receiver
+) -> None:
+    await parts.channel(receiver.url)
+    lease = ShortLease(1_000)
+    parts.engine.dispatcher.lease = lease
+    await parts.publish()
+    await receiver.came(1)
+    await parts.settled(1)
+    attempt = DeliveryAttempt(parts.engine.dispatcher, None, (await held(parts))[0])
+    lease.epoch += 1
+    target = await parts.engine.dispatcher.targets.get(attempt.held.channel_id)
+    assert target is not None
+    assert not await attempt.make(target)
+    assert attempt.record is None
+    assert len(receiver.bodies) == 1
+
+
+async def held(parts: Parts) -> list[Held]:
+    """One delivery that is claimed and not in the engine's hands."""
+    parts.engine.lanes.accepting = False
+    parts.engine.dispatcher.stopping = True
+    await parts.publish()
+    parts.engine.dispatcher.stopping = False
+    claims = await parts.store.claim(
+        now_ms=1 << 45, room=1, bytes_max=1 << 20, lane_room=1, full=[]
+    )
+    return claims.held

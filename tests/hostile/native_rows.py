@@ -225,6 +225,7 @@ WEBHOOK: dict[str, Cases] = {
     "settings.signing_secret": text(1, 1024) + optional() + bad(mask=MASK, masked=f"a{MASK}"),
     "settings.auth": AUTH + optional(),
     "settings.client_certificate": CERTIFICATE + optional(),
+    "settings.asymmetric_signature": flag() + optional(),
     "settings.unknown": bad(text="x", null=None),
 }
 
@@ -244,7 +245,7 @@ PLAIN: dict[str, Cases] = {
 }
 READ_ONLY = (
     *("id", "organization_id", "project_id", "status", "disabled_reason", "last_sent_at"),
-    *("error_count", "last_error", "created_at", "updated_at", "secret"),
+    *("error_count", "last_error", "created_at", "updated_at", "secret", "public_key"),
 )
 UNKNOWN: dict[str, Cases] = {name: bad(text="x", null=None) for name in READ_ONLY}
 
@@ -308,6 +309,8 @@ OCCURRED = (
 )
 
 FUTURE = types("string") + good(far="9999-12-31T23:59:59.999Z", offset="2099-01-01T00:00:00+14:00")
+PAST = types("string") + good(offset="2026-01-01T00:00:00+01:00", first="0001-01-01T00:00:00Z")
+PAST += listed(TIMES_REFUSED, ok=False)
 FUTURE += listed((*TIMES_REFUSED, "2020-01-01T00:00:00Z"), ok=False)
 FUTURE += bad(beyond_the_calendar="9999-12-31T23:59:59-14:00", before="0001-01-01T00:00:00+14:00")
 
@@ -461,7 +464,20 @@ ROWS = (
          note="disabling", fields={"backlog": bad(cancel="cancel")}, text_field="name"),
     _row("DELETE", ONE + "/channels/{channel}", 204),
     _row("GET", ONE + "/channels/{channel}/secret"),
+    _row("POST", ONE + "/channels/{channel}/rotate-secret", body={},
+         fields={"overlap_seconds": whole(0, 604_800), "secret": bad(text="x")}),
     _row("POST", ONE + "/channels/{channel}/test"),
+    _row("POST", ONE + "/channels/{channel}/recover", 202, body={"since": "2026-01-01T00:00:00Z"},
+         fields={
+             "since": PAST + REQUIRED + bad(future="9999-12-31T23:59:59Z"),
+             "until": types("string") + optional() + listed(TIMES_REFUSED, ok=False)
+             + good(later="9999-12-31T23:59:59Z")
+             + bad(same="2026-01-01T00:00:00Z", before="2025-12-31T23:59:59.999Z"),
+             "statuses": types("array") + optional()
+             + good(one=["rejected"], both=["rejected", "exhausted"], twice=["rejected"] * 2)
+             + bad(none=[], other=["delivered"], waiting=["exhausted", "waiting"], number=[1],
+                   null_inside=[None], capitals=["Exhausted"]),
+         }),
     _row("GET", "/api/v1/channel-types"),
     _row("POST", ONE + "/events", 202, body={"type": "a.b", "data": 1}, fields=EVENT_FIELDS,
          text_field="title"),
@@ -490,6 +506,8 @@ ROWS = (
     _list("/attempts"),
     _row("POST", "/api/v1/backup", 202, token="operator"),
     _row("GET", "/api/v1/backup", token="operator"),
+    _row("POST", "/api/v1/master-key/rotate", 202, token="operator"),
+    _row("GET", "/api/v1/master-key/rotate", token="operator"),
     _row("POST", ONE + "/deliveries/{delivery}/retry", 409),
     _list("/jobs"),
     _row("GET", ONE + "/jobs/{none}", 404),

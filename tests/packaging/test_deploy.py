@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 import yaml  # type: ignore[import-untyped]
 
-from tocsin.config import SECRET_SETTINGS, Settings
+from tocsin.config import FILE_SETTINGS, Settings
 
 ROOT = Path(__file__).parents[2]
 UNIT = ROOT / "deploy" / "systemd" / "tocsin.service"
 DOCKER = ROOT / "deploy" / "docker"
 EXPOSURE_MAX = 20  # of 100, as `systemd-analyze security` counts
 SETTINGS = {f"TOCSIN_{name.upper()}" for name in Settings.model_fields}
-SETTINGS |= {f"TOCSIN_{name.upper()}_FILE" for name in SECRET_SETTINGS} | {"TOCSIN_CONFIG"}
+SETTINGS |= {f"TOCSIN_{name.upper()}_FILE" for name in FILE_SETTINGS} | {"TOCSIN_CONFIG"}
 
 
 def unit() -> dict[str, list[str]]:

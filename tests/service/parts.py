@@ -140,7 +140,7 @@ class Parts:
             new_id=lambda: ids.make(self.clock.wall_ms()),
             routing=self.routing,
         )
-        self.runner = JobRunner(self.changes)
+        self.runner = JobRunner(self.changes, wake=self.hands.wake)
         self.directory = Directory(changes=self.changes, runner=self.runner)
         self.keys = Keys(changes=self.changes, directory=self.directory)
         self.credentials = Credentials(

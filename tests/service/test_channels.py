@@ -54,7 +54,7 @@ async def test_defaults(parts: Parts) -> None:
         {},
     )
     assert parts.channels.clear_secret(state) == secret
-    assert await parts.channels.secret(OPERATOR, sight, channel.id) == secret
+    assert (await parts.channels.secret(OPERATOR, sight, channel.id)).secret == secret
     assert await parts.channels.get(OPERATOR, sight, channel.id.upper()) == state
 
 
@@ -407,7 +407,8 @@ async def test_the_secret_is_rotated_with_an_overlap(parts: Parts) -> None:
     state, old = await parts.channels.create(OPERATOR, sight, draft())
     channel_id = state.channel.id
     new = await parts.channels.rotate_secret(OPERATOR, sight, channel_id, overlap_seconds=60)
-    assert new != old
+    assert new.secret != old
+    assert new.public_key is None
     assert await parts.channels.secret(OPERATOR, sight, channel_id) == new
     state = await parts.channels.get(OPERATOR, sight, channel_id)
     assert [one.secret for one in parts.vault.open(state.channel).retiring] == [old]
@@ -415,7 +416,7 @@ async def test_the_secret_is_rotated_with_an_overlap(parts: Parts) -> None:
     newest = await parts.channels.rotate_secret(OPERATOR, sight, channel_id, overlap_seconds=0)
     state = await parts.channels.get(OPERATOR, sight, channel_id)
     opened = parts.vault.open(state.channel)
-    assert (opened.secret, opened.retiring) == (newest, ())
+    assert (opened.secret, opened.retiring) == (newest.secret, ())
     for seconds in (-1, 7 * 86_400 + 1):
         with pytest.raises(Invalid) as caught:
             await parts.channels.rotate_secret(OPERATOR, sight, channel_id, overlap_seconds=seconds)

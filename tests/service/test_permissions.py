@@ -11,6 +11,7 @@ from tocsin.domain.errors import Forbidden, NotFound, TocsinError
 from tocsin.domain.model import ChannelId, Role
 from tocsin.domain.permissions import ALL, OPERATIONS, ROLES, Caller
 from tocsin.service.channels import ChannelPatch
+from tocsin.service.recover import RecoverDraft
 from tocsin.service.sight import Page, Sight
 from tocsin.storage.control import organizations
 
@@ -56,6 +57,9 @@ CALLS: dict[str, Call] = {
     "channel.delete": lambda s: s.parts.channels.delete(s.who, s.sight, s.channel_id),
     "channel.secret": lambda s: s.parts.channels.secret(s.who, s.sight, s.channel_id),
     "channel.test": lambda s: s.parts.channels.test(s.who, s.sight, s.channel_id),
+    "job.create": lambda s: s.parts.log.recover(
+        s.who, s.sight, s.channel_id, RecoverDraft(since="2026-01-01T00:00:00Z")
+    ),
     "job.list": lambda s: s.parts.log.jobs(s.who, s.sight, Page()),
     "event.list": lambda s: s.parts.log.events(s.who, s.sight, Page()),
     "event.get": lambda s: s.parts.log.event(s.who, s.sight, s.event_id),
@@ -100,6 +104,7 @@ MAY: dict[str, set[str]] = {
     "channel.delete": {A, D, B},
     "channel.secret": {A, D, B},
     "channel.test": {A, D, B},
+    "job.create": {A, D, B},
     "job.list": {A, D, V, B, X},
     "event.list": {A, D, V, B, X},
     "event.get": {A, D, V, B},

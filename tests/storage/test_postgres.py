@@ -35,6 +35,7 @@ from tocsin.storage.postgres import PostgresStore, StoreRefused
 from tocsin.storage.postgres.nodes import LEASE_MS
 from tocsin.storage.postgres.partitions import bound_of, name_of
 from tocsin.storage.tables import organizations
+from tocsin.telemetry.families import STORE_TRANSACTIONS
 
 pytestmark = pytest.mark.anyio
 
@@ -387,4 +388,7 @@ async def test_a_proxy_may_give_each_transaction_another_session(database: str) 
                 *(one(store, "SELECT count(*) AS n FROM attempts") for _ in range(5))
             )
             assert {row["n"] for row in found} == {5}
+            # Not one had to be done again because a session did not know a statement.
+            ends = [one.labels[0] for one in store.samples() if one.family is STORE_TRANSACTIONS]
+            assert ends == ["committed"]
         assert proxy.transactions > 20

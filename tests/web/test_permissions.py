@@ -31,6 +31,7 @@ API_KEYS = "/v1/auth/api-keys"
 ENVIRONMENTS = "/v1/environments"
 AUTH = "/api/v1/auth"
 MEMBERS = ONE + "/members"
+MASTER_KEY = "/api/v1/master-key/rotate"
 USERS = "/api/v1/users"
 _APP = "mad.application.notification."
 _ORG = "base.organization.notification."
@@ -84,7 +85,15 @@ TABLE = (
     Row("PATCH", ONE + "/channels/{channel}", "channel.update", {"name": "x"}, elsewhere=404),
     Row("DELETE", ONE + "/channels/{channel}", "channel.delete", elsewhere=404),
     Row("GET", ONE + "/channels/{channel}/secret", "channel.secret", elsewhere=404),
+    Row("POST", ONE + "/channels/{channel}/rotate-secret", "channel.update", {}, elsewhere=404),
     Row("POST", ONE + "/channels/{channel}/test", "channel.test", elsewhere=404),
+    Row(
+        "POST",
+        ONE + "/channels/{channel}/recover",
+        "job.create",
+        {"since": "2026-01-01T00:00:00Z"},
+        elsewhere=404,
+    ),
     Row("GET", "/api/v1/channel-types", None, rival=200),
     Row("POST", ONE + "/events", "event.publish", EVENT),
     Row("POST", ONE + "/events/batch", "event.publish", {"events": [EVENT]}),
@@ -138,6 +147,8 @@ TABLE = (
     Row("GET", ONE + "/attempts", "delivery.get"),
     Row("POST", "/api/v1/backup", "backup.create", bound=403, rival=403, operator_only=True),
     Row("GET", "/api/v1/backup", "backup.get", bound=403, rival=403, operator_only=True),
+    Row("POST", MASTER_KEY, "master_key.rotate", bound=403, rival=403, operator_only=True),
+    Row("GET", MASTER_KEY, "master_key.get", bound=403, rival=403, operator_only=True),
     Row("GET", "/api/v1/audit", "audit.list", bound=403, rival=403, operator_only=True),
     Row("POST", AUTH + "/sign-in", None, {"email": "x"}, open=True, lets_in=400),
     Row("POST", AUTH + "/sign-out", None, person=True),

@@ -1,15 +1,16 @@
 """`tocsin channels`: where events are delivered to."""
 
 import json as json_module
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 
-from tocsin.cli import output
+from tocsin.cli import jobs, output
 from tocsin.cli.client import at
 from tocsin.cli.errors import FAILED, Misused
 from tocsin.cli.listing import LISTED, Listed, print_list
 from tocsin.cli.server import ORGANIZATION, Organization
+from tocsin.domain.retry import parse_duration
 
 app = App(
     name="channels",
@@ -23,7 +24,9 @@ For example:
     tocsin channels create ci -o acme --to https://… --event-type 'build.*'
     tocsin channels test 64f0… --org acme
     tocsin channels secret 64f0… --org acme
+    tocsin channels rotate-secret 64f0… --org acme --overlap 1d
     tocsin channels disable 64f0… --org acme
+    tocsin channels recover 64f0… --since 2026-11-20T00:00:00Z --org acme
 """,
 )
 
@@ -180,7 +183,69 @@ def secret(channel: str, /, *, on: Organization = ORGANIZATION) -> None:
     """Print a webhook's signing secret, for its receiver."""
     api, org = on.place()
     answer = api.call("GET", at("organizations", org, "channels", channel, "secret"))
-    output.done(answer["secret"], answer, json=on.json)
+    _print_keys(answer, json=on.json)
+
+
+@app.command
+def rotate_secret(channel: str, /, *, overlap: str = "1d", on: Organization = ORGANIZATION) -> None:
+    """Make a new signing secret and print it; the old one signs on for a while.
+
+    Parameters
+    ----------
+    overlap
+        How long both sign, like 90s, 12h or 7d; with 0 the old one signs
+        nothing any more.
+    """
+    duration_ms = 0 if overlap == "0" else parse_duration(overlap)
+    if duration_ms is None:
+        raise Misused(f"--overlap {overlap} is no duration", "write it like 90s, 30m, 12h, 7d or 0")
+    api, org = on.place()
+    path = at("organizations", org, "channels", channel, "rotate-secret")
+    answer = api.call("POST", path, {"overlap_seconds": duration_ms // 1000})
+    _print_keys(answer, json=on.json)
+    if not on.json:
+        ends = f"sign for {overlap} more" if duration_ms else "sign no more"
+        output.print_hint(f"give it to the receiver; the old secrets {ends}")
+
+
+@app.command
+def recover(
+    channel: str,
+    /,
+    *,
+    since: str,
+    until: str | None = None,
+    status: Annotated[tuple[Literal["exhausted", "rejected"], ...], Parameter(negative="")] = (),
+    wait: Annotated[bool, Parameter(negative="")] = False,
+    on: Organization = ORGANIZATION,
+) -> int:
+    """Send once more what a channel did not take.
+
+    A job does it: on a terminal its progress is shown, and Ctrl-C leaves
+    it at work. `tocsin jobs cancel` stops it.
+
+    Parameters
+    ----------
+    since
+        Deliveries created at or after this time.
+    until
+        And before this one; default: now.
+    status
+        Only exhausted or only rejected ones; may be repeated; default both.
+    wait
+        Wait for the job's end where there is no terminal, too.
+    """
+    body: dict[str, Any] = {"since": since}
+    body |= {"until": until} if until is not None else {}
+    body |= {"statuses": list(status)} if status else {}
+    api, org = on.place()
+    job = api.call("POST", at("organizations", org, "channels", channel, "recover"), body)
+    if wait or (not on.json and output.console(stderr=True).is_terminal):
+        return jobs.say_end(jobs.follow(api, org, job, quiet=on.json), json=on.json)
+    output.print_object(job, json=on.json)
+    if not on.json:
+        output.print_hint(f"next: tocsin jobs watch {job['id']} --org {org}")
+    return 0
 
 
 @app.command
@@ -189,6 +254,12 @@ def delete(channel: str, /, *, on: Organization = ORGANIZATION) -> None:
     api, org = on.place()
     api.call("DELETE", at("organizations", org, "channels", channel))
     output.done(f"{channel} is deleted", None, json=on.json)
+
+
+def _print_keys(answer: dict[str, Any], *, json: bool) -> None:
+    output.done(answer["secret"], answer, json=json)
+    if "public_key" in answer and not json:
+        output.print_line(answer["public_key"])
 
 
 def _object(text: str | None, name: str) -> dict[str, Any]:

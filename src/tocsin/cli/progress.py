@@ -3,7 +3,14 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+)
 
 from tocsin.cli.output import console
 
@@ -17,6 +24,20 @@ def bytes_bar(what: str, *, quiet: bool) -> Iterator[Callable[[int, int], None]]
         return
     with Progress(
         TextColumn(what), BarColumn(), DownloadColumn(), TimeElapsedColumn(), console=out
+    ) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+@contextmanager
+def steps_bar(what: str, *, quiet: bool) -> Iterator[Callable[[int, int | None], None]]:
+    """The same for what is counted in things done, of things in all (None while unknown)."""
+    out = console(stderr=True)
+    if quiet or not out.is_terminal:
+        yield lambda done, total: None
+        return
+    with Progress(
+        TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=out
     ) as bar:
         task = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)

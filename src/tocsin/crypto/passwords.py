@@ -6,17 +6,18 @@ to ask for many: two run at a time, some wait, the rest are refused at once.
 
 import asyncio
 import contextlib
+import functools
 import secrets
 from base64 import b64encode
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
-from typing import TypeVar
-
-from argon2 import PasswordHasher
-from argon2.exceptions import InvalidHashError, VerificationError
+from typing import TYPE_CHECKING, TypeVar
 
 from tocsin.domain.errors import Unavailable
+
+if TYPE_CHECKING:
+    from argon2 import PasswordHasher
 
 T = TypeVar("T")
 
@@ -44,19 +45,27 @@ class Passwords:
         hashes_max: int = HASHES_MAX,
         waiting_max: int = WAITING_MAX,
     ) -> None:
-        self._hasher = PasswordHasher(
-            time_cost=time_cost,
-            memory_cost=memory_kib,
-            parallelism=1,
-            hash_len=_HASH_BYTES,
-            salt_len=_SALT_BYTES,
-        )
+        self._time_cost = time_cost
+        self._memory_kib = memory_kib
         self._room = hashes_max + waiting_max
         self._threads = ThreadPoolExecutor(hashes_max, thread_name_prefix="tocsin-password")
         # A hash that no password has, with the costs of a real one: for users there are not.
         self._nobodys = (
             f"$argon2id$v=19$m={memory_kib},t={time_cost},p=1"
             f"${_text(secrets.token_bytes(_SALT_BYTES))}${_text(secrets.token_bytes(_HASH_BYTES))}"
+        )
+
+    @functools.cached_property
+    def _hasher(self) -> "PasswordHasher":
+        # Imported with the first password: a server that nobody signs in to does without.
+        from argon2 import PasswordHasher
+
+        return PasswordHasher(
+            time_cost=self._time_cost,
+            memory_cost=self._memory_kib,
+            parallelism=1,
+            hash_len=_HASH_BYTES,
+            salt_len=_SALT_BYTES,
         )
 
     async def __aenter__(self) -> "Passwords":
@@ -72,7 +81,7 @@ class Passwords:
 
     async def hash(self, password: str) -> str:
         """What is stored of a password."""
-        return await self._run(self._hasher.hash, password)
+        return await self._run(self._hash, password)
 
     async def verify(self, password_hash: str | None, password: str) -> bool:
         """Whether it is the password; without a hash it is not, after the same time."""
@@ -91,7 +100,12 @@ class Passwords:
     def _left(self) -> None:
         self._room += 1
 
+    def _hash(self, password: str) -> str:
+        return self._hasher.hash(password)
+
     def _verify(self, password_hash: str, password: str) -> bool:
+        from argon2.exceptions import InvalidHashError, VerificationError
+
         try:
             return self._hasher.verify(password_hash, password)
         except (VerificationError, InvalidHashError):

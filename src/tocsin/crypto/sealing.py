@@ -51,9 +51,9 @@ class Sealer:
         if not raw_keys:
             raise BadMasterKey("no master key is given")
         self._first = raw_keys[0]
-        self._fernet = MultiFernet(
-            [Fernet(urlsafe_b64encode(_derive(raw, "sealing"))) for raw in raw_keys]
-        )
+        each = [Fernet(urlsafe_b64encode(_derive(raw, "sealing"))) for raw in raw_keys]
+        self._own = each[0]
+        self._fernet = MultiFernet(each)
         self.fingerprints = tuple(fingerprint(key) for key in keys)
 
     def __repr__(self) -> str:
@@ -80,6 +80,14 @@ class Sealer:
             return self._fernet.rotate(blob)
         except InvalidToken:
             raise UnsealFailed("sealed under another master key, or damaged") from None
+
+    def sealed_now(self, blob: bytes) -> bool:
+        """Whether it is under the first key."""
+        try:
+            self._own.decrypt(blob)
+        except InvalidToken:
+            return False
+        return True
 
     def derive(self, purpose: str) -> bytes:
         """32 bytes made from the first key for another use, such as authenticating cursors."""

@@ -88,7 +88,8 @@ def verify(
     """Whether a delivery is genuine and fresh, as a receiver checks it.
 
     Takes the three header values as they came. The secret may be a `whpk_` key, for `v1a`.
-    Signatures of other versions are passed over; a timestamp more than five minutes off is refused, so that a captured delivery can't be replayed.
+    Signatures of other versions are passed over; a timestamp more than five minutes off is
+    refused, so that a captured delivery can't be replayed.
     """
     if not (timestamp.isascii() and timestamp.isdigit() and len(timestamp) <= 12):
         return False

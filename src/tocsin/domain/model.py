@@ -182,7 +182,7 @@ class Channel(Struct, frozen=True, kw_only=True):
 
 
 class RetiringSecret(Struct, frozen=True):
-    """A rotated signing secret, and the key of its time, that sign beside the new until `until_ms`."""
+    """A rotated signing secret, with the key of its time: both still sign until `until_ms`."""
 
     secret: str
     until_ms: int

@@ -57,6 +57,8 @@ OPERATIONS = (
     "audit.list",
     "backup.create",
     "backup.get",
+    "master_key.rotate",
+    "master_key.get",
     "alert_rule.create",
     "alert_rule.list",
     "alert_rule.get",
@@ -106,10 +108,11 @@ class Caller(Struct, frozen=True, kw_only=True):
     `organization_id` None is the operator, who is in every organization; `project_id` None is an
     organization-wide credential. `id` names the key, or the user of a session; None for the
     operator. A session has `session_id`, and in `selected_project_id` the project that a call is
-    about which names none: it narrows nothing.
+    about which names none: it narrows nothing. `system` is Tocsin itself, which calls nothing: it
+    is named in the audit.
     """
 
-    kind: Literal["operator", "key", "session", "stranger"]
+    kind: Literal["operator", "key", "session", "stranger", "system"]
     organization_id: OrganizationId | None = None
     project_id: ProjectId | None = None
     grants: tuple[str, ...] = ()

@@ -34,11 +34,22 @@ ERROR_BYTES_MAX = 500
 STREAK_MAX = 100
 FAULT_PAUSE_SECONDS = 0.5
 TIMEOUT_SECONDS_MIN = 0.001
+LEASE_MARGIN_SECONDS = 5.0
 RESENT = "sent again, because a kept connection had closed"
 
 _log = logging.getLogger("tocsin.engine")
 
 Release = Callable[[Sequence[Held]], None]
+
+
+class Lease(Protocol):
+    """What says how long this node's claims are its own: the store (see `storage.base.Store`)."""
+
+    @property
+    def lease_until(self) -> float: ...
+
+    @property
+    def epoch(self) -> int: ...
 
 
 class Means(Protocol):
@@ -50,6 +61,7 @@ class Means(Protocol):
     settler: Settler
     journal: SendJournal
     clock: Clock
+    lease: Lease
     release: Release
     random: Random
     attempts: int
@@ -76,6 +88,7 @@ class DeliveryAttempt:
         "_connection",
         "_done",
         "_dropped",
+        "_epoch",
         "_means",
         "_request",
         "_sending",
@@ -102,6 +115,7 @@ class DeliveryAttempt:
         done: Callable[[Settlement], None] | None = None,
     ) -> None:
         self._means = means
+        self._epoch = means.lease.epoch
         self.lane = lane
         self.held = held
         self._done = done
@@ -235,7 +249,7 @@ class DeliveryAttempt:
 
     def _otherwise_gate(self) -> bool:
         """The send gate for what is not HTTP: there is nothing to sign."""
-        if not self._target.current or not self._means.may_write:
+        if not self._target.current or not self._means.may_write or not self._in_time():
             return False
         if not self._wrote:
             self._wrote = True
@@ -258,13 +272,22 @@ class DeliveryAttempt:
     def _gate(self) -> Request | None:
         """The one send gate: what may still stop the first byte, then stamp and sign."""
         means, target = self._means, self._target
-        if not target.current or not (means.may_write or self._wrote):
+        if not target.current or not (means.may_write or self._wrote) or not self._in_time():
             return None
         signed = target.sign(self._request, self._sending, means.clock.wall_ms() // 1000)
         if not self._wrote:
             self._wrote = True
             means.attempts += 1
         return signed
+
+    def _in_time(self) -> bool:
+        """Whether the claim is this node's own until the attempt must be over, and some more."""
+        lease = self._means.lease
+        left = lease.lease_until - self._means.clock.monotonic()
+        return (
+            left >= self._target.timeout_seconds + LEASE_MARGIN_SECONDS
+            and lease.epoch == self._epoch
+        )
 
     def _judged(self, reply: Reply) -> Outcome:
         try:

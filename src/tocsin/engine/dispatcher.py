@@ -5,7 +5,7 @@ from random import Random
 
 from tocsin.clock import Clock
 from tocsin.domain.model import Attempt
-from tocsin.engine.attempt import DeliveryAttempt, Release
+from tocsin.engine.attempt import LEASE_MARGIN_SECONDS, DeliveryAttempt, Lease, Release
 from tocsin.engine.journal import SendJournal
 from tocsin.engine.lanes import Lanes
 from tocsin.engine.settler import Settler
@@ -33,6 +33,7 @@ class Dispatcher:
         settler: Settler,
         journal: SendJournal,
         clock: Clock,
+        lease: Lease,
         release: Release,
         in_flight_max: int,
     ) -> None:
@@ -42,6 +43,7 @@ class Dispatcher:
         self.settler = settler
         self.journal = journal
         self.clock = clock
+        self.lease = lease
         self.release = release
         self.random = Random()
         self._in_flight_max = in_flight_max
@@ -55,7 +57,13 @@ class Dispatcher:
     @property
     def may_send(self) -> bool:
         """Whether an attempt may start now."""
-        return self.settler.healthy and not self.stopping and bool(self.journal.free)
+        return bool(self.journal.free) and self.may_claim
+
+    @property
+    def may_claim(self) -> bool:
+        """Whether what is claimed now could be sent: as far as storage and the lease go."""
+        left = self.lease.lease_until - self.clock.monotonic()
+        return self.settler.healthy and not self.stopping and left > LEASE_MARGIN_SECONDS
 
     @property
     def may_write(self) -> bool:

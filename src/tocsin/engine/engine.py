@@ -19,7 +19,7 @@ from tocsin.engine.slowness import TICK_SECONDS
 from tocsin.engine.targets import Targets
 from tocsin.engine.worker import Worker
 from tocsin.net.client import Client
-from tocsin.storage.base import DataPlane, Held, Settled
+from tocsin.storage.base import Held, Settled, Store
 from tocsin.telemetry.instruments import Sample
 
 UNSETTLED_MAX = 4_000
@@ -44,7 +44,7 @@ class Engine:
     def __init__(
         self,
         *,
-        store: DataPlane,
+        store: Store,
         targets: Targets,
         client: Client,
         journal: SendJournal,
@@ -78,7 +78,7 @@ class Engine:
             lanes=self.lanes,
             clock=clock,
             offered=self._pump,
-            may_claim=lambda: self.settler.healthy and not self.dispatcher.stopping,
+            may_claim=lambda: self.dispatcher.may_claim,
         )
         self.dispatcher = Dispatcher(
             lanes=self.lanes,
@@ -87,6 +87,7 @@ class Engine:
             settler=self.settler,
             journal=journal,
             clock=clock,
+            lease=store,
             release=self.worker.release,
             in_flight_max=in_flight_max,
         )

@@ -37,7 +37,7 @@ from tocsin.service.vetting import Vet, vetted
 from tocsin.storage.control import Connection, channels, jobs, lanes, projects, work
 from tocsin.storage.control.channels import PROJECTS
 
-__all__ = ["PROJECTS", "ChannelDraft", "ChannelPatch", "Channels"]
+__all__ = ["PROJECTS", "ChannelDraft", "ChannelPatch", "Channels", "SigningKeys"]
 
 CHANNELS_MAX = 1_000
 OVERLAP_SECONDS = 86_400
@@ -169,7 +169,7 @@ class Channels:
             return None
 
     def public_key(self, state: ChannelState, settings: Mapping[str, Any]) -> str | None:
-        """What verifies `v1a` signatures, where its settings (as `masked` gives them) ask for it."""
+        """What verifies `v1a`, where the settings, as `masked` gives them, ask for it."""
         return self._vault.public_key(state.channel, settings)
 
     async def secret(self, caller: Caller, sight: Sight, channel_id: str) -> SigningKeys:
@@ -265,7 +265,12 @@ class Channels:
         )
 
     async def rotate_secret(
-        self, caller: Caller, sight: Sight, channel_id: str, *, overlap_seconds: int = OVERLAP_SECONDS
+        self,
+        caller: Caller,
+        sight: Sight,
+        channel_id: str,
+        *,
+        overlap_seconds: int = OVERLAP_SECONDS,
     ) -> SigningKeys:
         """A new signing secret, and key where there is one; the old ones sign beside it for
         `overlap_seconds` (≤ 7 days), with 0 not at all from the answer on."""

@@ -6,12 +6,14 @@ found that: a channel to which nothing was sent for days is left alone.
 """
 
 import logging
+from typing import Any
 
 from msgspec.structs import replace
 
 from tocsin.domain.errors import NotFound
-from tocsin.domain.model import Channel, ChannelId
+from tocsin.domain.model import ChannelId
 from tocsin.domain.permissions import Caller
+from tocsin.domain.text import iso
 from tocsin.service.changes import Changes, Made, Target
 from tocsin.service.sight import Sight
 from tocsin.storage.control import Connection, channels, failing, lanes
@@ -40,16 +42,69 @@ class Failing:
         """Look at all lanes; returns how many channels were disabled."""
         if not self._hours:
             return 0
-        before, self._seen = self._seen, {}
+        before_ms = self._changes.clock.wall_ms() - self._hours * HOUR_MS
+        seen: dict[ChannelId, Failure] = {}
         disabled, above = 0, ""
         while True:
-            found, further = await self._look(above)
-            for one in found:
-                was = before.get(one.channel_id)
-                if was is not None and was.since_ms == one.since_ms and was.streak < one.streak:
-                    disabled += await self.disable(one)
-                else:
-                    self._seen[one.channel_id] = was if was in before.values() else one
+            found, further = await self._look(above, before_ms)
+            for failure in found:
+                first = self._seen.get(failure.channel_id)
+                if first is None or first.since_ms != failure.since_ms:
+                    first = failure
+                seen[failure.channel_id] = first
+                if failure.streak > first.streak:
+                    disabled += await self.disable(failure)
             if further is None:
-                return disabled
+                break
             above = further
+        self._seen = seen
+        return disabled
+
+    async def _look(self, above: str, before_ms: int) -> tuple[list[Failure], str | None]:
+        return await self._changes.store.read(
+            lambda c: failing.look(
+                c, above=above, limit=LANES_PER_STEP, before_ms=before_ms, streak_min=FAILURES_MIN
+            )
+        )
+
+    async def disable(self, failure: Failure) -> bool:
+        """Disable one as a person does; False when it does not fail any more, or is gone.
+
+        When this returns no send to it starts on this node. What waits is parked.
+        """
+        sight = Sight(failure.organization_id)
+        now_ms = self._changes.clock.wall_ms()
+
+        def work(connection: Connection) -> Made[bool]:
+            try:
+                before = channels.get(connection, sight, failure.channel_id).channel
+            except NotFound:
+                return Made(False)
+            after = replace(
+                before,
+                enabled=False,
+                disabled_reason=FAILING,
+                version=before.version + 1,
+                updated_at=max(now_ms, before.updated_at),
+            )
+            if not before.enabled or not failing.still(connection, sight, failure):
+                return Made(False)
+            if not channels.replace(connection, sight, after, expected_version=before.version):
+                return Made(False)
+            lanes.park(connection, sight, after.id, version=after.version)
+            return Made(True, _said(failure))
+
+        target = Target("channel", failure.channel_id)
+        done = await self._changes.make(SYSTEM, sight, "channel.update", target, work)
+        if done:
+            _log.warning("channel %s is disabled: it has only failed", failure.channel_id)
+        return done
+
+
+def _said(failure: Failure) -> dict[str, Any]:
+    return {
+        "enabled": {"from": True, "to": False},
+        "disabled_reason": FAILING,
+        "failing_since": iso(failure.since_ms),
+        "failures": failure.streak,
+    }

@@ -1,11 +1,12 @@
 """Carries out durable jobs, step by step; the engine's janitor calls it, on one node at a time."""
 
 import logging
+from collections.abc import Callable
 
 from tocsin.domain.errors import Unavailable
 from tocsin.service.changes import Changes
 from tocsin.service.sight import Sight
-from tocsin.storage.control import Connection, jobs, work
+from tocsin.storage.control import Connection, jobs, recovery, work
 from tocsin.storage.control.jobs import Task
 from tocsin.telemetry.families import DELIVERIES_FINISHED
 from tocsin.telemetry.instruments import Tally
@@ -21,8 +22,10 @@ _log = logging.getLogger(__name__)
 class JobRunner:
     """Runs one step of each running job a round, so that a long one delays no other."""
 
-    def __init__(self, changes: Changes) -> None:
+    def __init__(self, changes: Changes, *, wake: Callable[[int], None]) -> None:
+        """`wake` is `Dispatch.wake`."""
         self._changes = changes
+        self._wake = wake
         self._store = changes.store
         self.ended = Tally(DELIVERIES_FINISHED)
 
@@ -55,14 +58,14 @@ class JobRunner:
         return False
 
     async def _step(self, task: Task) -> work.Step:
-        now_ms = self._changes.clock.wall_ms()
+        now_ms, storage_ms = self._changes.clock.wall_ms(), self._changes.clock.storage_ms()
 
         def step(connection: Connection) -> work.Step:
             # Read again: a person may have cancelled it, or a step's outcome was unknown.
-            current = jobs.task(connection, task, task.id)
+            current = jobs.task(connection, task, task.id, lock=True)
             if current is None:
                 return work.Step(rows=0, finished=True)
-            return work.step(connection, current, now_ms=now_ms)
+            return work.step(connection, current, now_ms=now_ms, storage_ms=storage_ms)
 
         try:
             done = await self._store.write(step)
@@ -76,4 +79,6 @@ class JobRunner:
             self.ended["cancelled",] += done.rows
         if task.kind in ROUTED and not task.position:
             self._changes.forget(Sight(task.organization_id))
+        if task.kind == recovery.RECOVER and done.rows:
+            self._wake(storage_ms)
         return done

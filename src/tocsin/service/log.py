@@ -9,6 +9,7 @@ from tocsin.domain.permissions import Caller
 from tocsin.service.changes import Changes, Made, Target, listing, permit
 from tocsin.service.directory import Directory
 from tocsin.service.ports import Dispatch
+from tocsin.service.recover import RecoverDraft, recover
 from tocsin.service.sight import Listing, Page, Sight
 from tocsin.storage.base import DataPlane
 from tocsin.storage.control import Connection, deliveries, events, jobs
@@ -182,6 +183,12 @@ class Log:
         )
         self._dispatch.wake(now.storage_ms)
         return reopened
+
+    async def recover(
+        self, caller: Caller, sight: Sight, channel_id: str, draft: RecoverDraft
+    ) -> Job:
+        """Begin a job that re-opens what failed on its way to a channel; see `recover.py`."""
+        return await recover(self._changes, caller, sight, channel_id, draft)
 
     async def jobs(self, caller: Caller, sight: Sight, page: Page) -> Listing[Job]:
         """The jobs that people started."""

@@ -14,9 +14,12 @@ from tocsin.domain.permissions import Caller
 from tocsin.domain.text import iso, parse_time
 from tocsin.service.changes import Changes, Made, Target, permit
 from tocsin.service.sight import Sight
-from tocsin.storage.control import Connection, channels, jobs, recovery
+from tocsin.storage.control import Connection, channels, jobs, recovery, work
 
 JOBS_MAX = 5
+ROWS_AT_ONCE = 1_000
+"""So many deliveries are looked at before the call is answered: few are counted by then."""
+
 STATUSES = (Status.EXHAUSTED, Status.REJECTED)
 
 
@@ -42,11 +45,11 @@ async def recover(
     arguments = _arguments(draft, now_ms)
     job_id = changes.new_id()
 
-    def work(connection: Connection) -> Made[Job]:
+    def begin(connection: Connection) -> Made[Job]:
         channels.get(connection, sight, channel.id)
         if jobs.count(connection, sight) >= JOBS_MAX:
             raise QuotaExceeded(f"An organization runs at most {JOBS_MAX} jobs at once.")
-        jobs.create(
+        task = jobs.create(
             connection,
             sight,
             id=job_id,
@@ -56,11 +59,11 @@ async def recover(
             arguments=arguments,
             now_ms=now_ms,
         )
-        job = jobs.get(connection, sight, job_id)
-        return Made(job, _said(channel.id, arguments))
+        work.step(connection, task, now_ms=now_ms, rows_max=ROWS_AT_ONCE)
+        return Made(jobs.get(connection, sight, job_id), _said(channel.id, arguments))
 
     target = Target("job", JobId(job_id))
-    return await changes.make(caller, sight, "job.create", target, work, touch=False)
+    return await changes.make(caller, sight, "job.create", target, begin, touch=False)
 
 
 def _arguments(draft: RecoverDraft, now_ms: int) -> dict[str, Any]:

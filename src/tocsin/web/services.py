@@ -11,6 +11,7 @@ from tocsin.service.directory import Directory
 from tocsin.service.keys import Keys
 from tocsin.service.links import Links
 from tocsin.service.log import Log
+from tocsin.service.master_key import MasterKey
 from tocsin.service.members import Members
 from tocsin.service.people import People
 from tocsin.service.publish import Publisher
@@ -54,6 +55,8 @@ class Services(Protocol):
     def members(self) -> Members: ...
     @property
     def backups(self) -> Backups: ...
+    @property
+    def master_key(self) -> MasterKey: ...
     @property
     def settings(self) -> Settings: ...
     @property

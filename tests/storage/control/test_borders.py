@@ -300,6 +300,7 @@ BORDERS: dict[str, Call] = {
     "jobs.walk": lambda c, s: jobs.walk(c, s, **PAGE).items,
     "jobs.get": lambda c, s: jobs.get(c, s, A.job_id),
     "jobs.cancel": lambda c, s: jobs.cancel(c, s, A.job_id, now_ms=5),
+    "jobs.count": lambda c, s: jobs.count(c, s),
     "jobs.task": lambda c, s: jobs.task(c, s, A.job_id),
     "jobs.advance": lambda c, s: jobs.advance(c, s, A.task(), position="x", rows=1, finished_at=5),
     "jobs.fail": lambda c, s: jobs.fail(c, s, A.job_id, now_ms=5),
@@ -363,7 +364,9 @@ INSERTS = {
 OF_THE_WHOLE = {"audit.walk", "members.get", "members.walk"}
 """With a project in sight there is nothing of it to see."""
 
-WHOLE = {"members.count", "projects.count", "keys.count", "channels.count", "projects.free_slug"}
+WHOLE = {"members.count", "projects.count", "keys.count", "channels.count", "jobs.count"} | {
+    "projects.free_slug"
+}
 """They answer for the whole organization, whatever project is in sight: quotas and slugs do."""
 
 

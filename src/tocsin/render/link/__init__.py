@@ -2,9 +2,12 @@
 
 import functools
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from msgspec import Struct
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 FOLDER = Path(__file__).parent
 STYLE = "link.css"
@@ -43,7 +46,10 @@ def style() -> bytes:
 
 
 @functools.cache
-def _environment() -> Environment:
+def _environment() -> "Environment":
+    # Imported with the first page: most servers show none for weeks.
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
     return Environment(
         loader=FileSystemLoader(FOLDER),
         autoescape=True,

@@ -10,7 +10,8 @@ version, so that changes of one organization come one after another.
     users, members, sessions, links           people, and how they come in
     lanes                                     what a change of a channel tells the data plane
     events, deliveries                        the log, read (and one delivery re-opened)
-    jobs, work                                durable jobs, and the bounded steps they consist of
+    jobs, work, recovery                      durable jobs, and the bounded steps they consist of
+    failing                                   lanes that have failed for long
     audit                                     who changed what
     schema                                    which version the database has
 """
@@ -22,6 +23,7 @@ from tocsin.storage.control import (
     channels,
     deliveries,
     events,
+    failing,
     jobs,
     keys,
     lanes,
@@ -29,6 +31,7 @@ from tocsin.storage.control import (
     members,
     organizations,
     projects,
+    recovery,
     schema,
     sessions,
     users,
@@ -45,6 +48,7 @@ __all__ = [
     "channels",
     "deliveries",
     "events",
+    "failing",
     "jobs",
     "keys",
     "lanes",
@@ -52,6 +56,7 @@ __all__ = [
     "members",
     "organizations",
     "projects",
+    "recovery",
     "schema",
     "sessions",
     "users",

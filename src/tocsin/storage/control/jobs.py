@@ -182,9 +182,7 @@ def count(connection: Connection, sight: Sight) -> int:
     )
 
 
-def task(
-    connection: Connection, sight: Sight, job_id: str, *, lock: bool = False
-) -> Task | None:
+def task(connection: Connection, sight: Sight, job_id: str, *, lock: bool = False) -> Task | None:
     """A running job as it stands now; None when it has ended.
 
     With `lock` whoever cancels it waits for this transaction: nothing is done after the answer.

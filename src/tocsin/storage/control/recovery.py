@@ -79,9 +79,7 @@ def _wanted(scan: FromClause, task: Task) -> ColumnElement[bool]:
     )
 
 
-def _count(
-    connection: Connection, task: Task, counted: int, last: str, rows_max: int
-) -> Recovered:
+def _count(connection: Connection, task: Task, counted: int, last: str, rows_max: int) -> Recovered:
     scan = _scan(task, last, rows_max)
     looked_at, through, found = connection.execute(
         sa.select(
@@ -96,9 +94,7 @@ def _count(
     return Recovered(0, f"{_OPENING}:" if counted else None, total=counted)
 
 
-def _reopen(
-    connection: Connection, task: Task, last: str, due_ms: int, rows_max: int
-) -> Recovered:
+def _reopen(connection: Connection, task: Task, last: str, due_ms: int, rows_max: int) -> Recovered:
     # The lane first, then its deliveries: the order in which every transaction locks them.
     lane = connection.execute(
         sa.select(lane_rows)

@@ -151,7 +151,7 @@ class RotationIn(Struct, forbid_unknown_fields=True, kw_only=True):
 
 @post(
     "/organizations/{org:str}/channels/{id:str}/rotate-secret",
-    opt={"operation": "channel.update"},
+    opt={"operation": "channel.update", "target": "channel"},
     status_code=200,
     responses=problems(*WRITES),
 )

@@ -1,8 +1,8 @@
-"""The log: events, their deliveries with attempts, and jobs."""
+"""The log: events, and their deliveries with attempts."""
 
 from typing import Any
 
-from litestar import delete, get, post
+from litestar import get, post
 from litestar.params import FromPath, JSONBody
 
 from tocsin.domain.errors import RouteNotFound
@@ -12,7 +12,7 @@ from tocsin.web.calls import Call
 from tocsin.web.native import views
 from tocsin.web.native.errors import READS, WRITES, problems
 from tocsin.web.native.listing import PAGING, PERIOD, answer, page_of
-from tocsin.web.native.views import DeliveryOut, EventOut, JobOut, ListOut
+from tocsin.web.native.views import DeliveryOut, EventOut, ListOut
 from tocsin.web.publish import AcceptedOut, BatchIn, BatchOut, EventIn
 
 _STATUSES = tuple(status.value for status in Status)
@@ -134,40 +134,6 @@ async def retry_delivery(request: Call, org: FromPath[str], id: FromPath[str]) -
     return views.delivery(await request.services.log.retry(request.caller, request.sight, id))
 
 
-@get(
-    "/organizations/{org:str}/jobs",
-    opt={"operation": "job.list"},
-    responses=problems(*READS),
-    operation_class=spec.takes(*PAGING),
-)
-async def list_jobs(request: Call, org: FromPath[str]) -> ListOut[JobOut]:
-    """The organization's jobs in sight."""
-    place = {"list": "jobs", "organization": request.sight.organization_id}
-    page = page_of(request, request.parameters(), **place)
-    listing = await request.services.log.jobs(request.caller, request.sight, page)
-    return answer(request, listing, views.job, **place)
-
-
-@get(
-    "/organizations/{org:str}/jobs/{id:str}",
-    opt={"operation": "job.get"},
-    responses=problems(*READS),
-)
-async def get_job(request: Call, org: FromPath[str], id: FromPath[str]) -> JobOut:
-    """One job and how far it is."""
-    return views.job(await request.services.log.job(request.caller, request.sight, id))
-
-
-@delete(
-    "/organizations/{org:str}/jobs/{id:str}",
-    opt={"operation": "job.delete"},
-    responses=problems(*READS, 409),
-)
-async def cancel_job(request: Call, org: FromPath[str], id: FromPath[str]) -> None:
-    """Cancel a job; what it has done stays done."""
-    await request.services.log.cancel_job(request.caller, request.sight, id)
-
-
 HANDLERS: tuple[Any, ...] = (
     publish_event,
     publish_batch,
@@ -176,7 +142,4 @@ HANDLERS: tuple[Any, ...] = (
     list_deliveries,
     get_delivery,
     retry_delivery,
-    list_jobs,
-    get_job,
-    cancel_job,
 )

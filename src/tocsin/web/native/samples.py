@@ -155,16 +155,36 @@ BACKUP: dict[str, Any] = {
     "error": None,
 }
 BEGUN: dict[str, Any] = {"status": "running", "bytes_done": 0, "finished_at": None}
+ROTATION: dict[str, Any] = {
+    "fingerprint": "9f2c51d07be48a36",
+    "status": "done",
+    "done": 1200,
+    "total": 1200,
+    "resealed": 1200,
+    "unreadable": 0,
+    "started_at": _AT,
+    "finished_at": _LATER,
+    "error": None,
+}
+ROTATION_BEGUN: dict[str, Any] = {
+    "status": "running",
+    "done": 0,
+    "total": 0,
+    "resealed": 0,
+    "finished_at": None,
+}
 JOB: dict[str, Any] = {
     "id": "019a5c1eefc0000001000007",
-    "kind": "cancel_channel",
+    "kind": "recover",
     "channel_id": _CHANNEL_ID,
     "status": "done",
-    "total": None,
+    "total": 12000,
     "done": 12000,
     "created_at": _AT,
     "finished_at": _LATER,
 }
+JOB_BEGUN: dict[str, Any] = {"status": "running", "total": None, "done": 0, "finished_at": None}
+RECOVER_IN: dict[str, Any] = {"since": "2026-11-20T00:00:00Z", "statuses": ["exhausted"]}
 AUDIT: dict[str, Any] = {
     "id": "019a5c1f03e0000001000008",
     "at": _AT,

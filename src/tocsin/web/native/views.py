@@ -20,7 +20,7 @@ from tocsin.domain.model import (
     StoredEvent,
 )
 from tocsin.domain.text import iso
-from tocsin.service.channels import Channels
+from tocsin.service.channels import Channels, SigningKeys
 from tocsin.service.sight import Listing
 
 T = TypeVar("T")
@@ -106,6 +106,7 @@ class ChannelOut(Struct, kw_only=True):
     last_error: str | None
     created_at: str
     updated_at: str
+    public_key: str | UnsetType = UNSET
     secret: str | UnsetType = UNSET
 
 
@@ -199,9 +200,10 @@ class AuditOut(Struct, kw_only=True):
 
 
 class SecretOut(Struct):
-    """The signing secret of a webhook."""
+    """The signing secret of a webhook, and what verifies its `v1a` signatures if it has any."""
 
     secret: str
+    public_key: str | UnsetType = UNSET
 
 
 class TestOut(Struct):
@@ -302,8 +304,14 @@ def channel(
         last_error=tracking.last_error,
         created_at=iso(c.created_at),
         updated_at=iso(c.updated_at),
+        public_key=channels.public_key(state, settings) or UNSET,
         secret=secret or UNSET,
     )
+
+
+def signing_keys(keys: SigningKeys) -> SecretOut:
+    """As shown, in clear."""
+    return SecretOut(keys.secret, keys.public_key or UNSET)
 
 
 def event(stored: StoredEvent, deliveries: list[Delivery] | None = None) -> EventOut:

@@ -7,6 +7,7 @@ from tocsin.web.native import (
     attempts,
     backup,
     keys,
+    master_key,
     organizations,
     people_words,
     routes,
@@ -119,10 +120,13 @@ _FIELDS: dict[str, dict[str, str]] = {
     "ChannelOut": {name: text for name, text in _ABOUT_CHANNEL.items() if name != "project"}
     | {
         "status": "`active`, `failing` after five failures in a row, or `disabled`.",
-        "disabled_reason": "Why it is disabled, when Tocsin did it.",
+        "disabled_reason": "Why it is disabled, when Tocsin did it: `gone` after a 410, `failing` "
+        "after days of nothing but failures.",
         "last_sent_at": "When a delivery arrived last.",
         "error_count": "Failures since the last success.",
         "last_error": "The last failure, in a few words.",
+        "public_key": "`whpk_` and base64: verifies `v1a` signatures; only where its settings ask "
+        "for them.",
         "secret": "The signing secret; only in the reply that makes a webhook.",
     },
     "Condition": {
@@ -173,10 +177,16 @@ _FIELDS: dict[str, dict[str, str]] = {
         "error": "Why it failed.",
     },
     "JobOut": {
-        "kind": "What it does.",
+        "kind": "What it does: `recover`.",
         "status": "`running`, `done`, `cancelled` or `failed`.",
-        "total": "How many steps there are; null while unknown.",
-        "done": "How many are done.",
+        "total": "How many deliveries it found; null until it has counted them.",
+        "done": "How many of them are on their way again. What was retried meanwhile, or whose "
+        "event is gone, is left out.",
+    },
+    "RecoverIn": {
+        "since": "Deliveries created at or after this time, ISO 8601.",
+        "until": "And before this one; now, if left out.",
+        "statuses": "`exhausted`, `rejected` or both; both, if left out.",
     },
     "AuditOut": {
         "at": "When.",
@@ -188,11 +198,29 @@ _FIELDS: dict[str, dict[str, str]] = {
         "changes": "What changed; secrets masked.",
     },
     "ActorOut": {
-        "kind": "`key`, `session` (a person), `operator`, or `stranger`.",
+        "kind": "`key`, `session` (a person), `operator`, `system` (Tocsin itself), or `stranger`.",
         "id": "The key or user.",
     },
     "TestOut": {"success": "Whether it arrived.", "attempt": "How it went."},
-    "SecretOut": {"secret": "`whsec_` and base64, as Standard Webhooks libraries take it."},
+    "SecretOut": {
+        "secret": "`whsec_` and base64, as Standard Webhooks libraries take it.",
+        "public_key": "`whpk_` and base64, of a channel with `v1a` signatures; no secret.",
+    },
+    "RotationIn": {
+        "overlap_seconds": "How long the old secret signs beside the new one, 0 to 604,800; with 0 "
+        "it signs nothing any more once this is answered. A day, if left out.",
+    },
+    "LatestRotationOut": {"latest": "Null when there was none since this server started."},
+    "RotationOut": {
+        "fingerprint": "Of the key that everything is sealed under from now on.",
+        "status": "`running`, `done` or `failed`.",
+        "done": "How many channels were looked at in this walk.",
+        "total": "How many there are.",
+        "resealed": "How many were sealed anew.",
+        "unreadable": "How many open under none of the keys that are given; they stay as they are.",
+        "started_at": "When it began.",
+        "error": "Why it failed; begun again, it goes on.",
+    },
     "ChannelTypeOut": {
         "name": "What `type` of a channel says.",
         "schema": "JSON Schema of `settings`.",
@@ -278,11 +306,28 @@ _CALLS: dict[str, CallWords] = {
     f"GET {_ORG}/channels/{{id}}/secret": _call(
         "Channels", "Show the signing secret", reply={"secret": samples.SECRET}
     ),
+    f"POST {_ORG}/channels/{{id}}/rotate-secret": _call(
+        "Channels",
+        "Rotate the signing secret",
+        text="Deliveries carry a signature by the new secret and one by the old until the overlap "
+        "is over; at most three old ones sign. A key for `v1a` is rotated with it. 404 for a type "
+        "that does not sign.",
+        request={"overlap_seconds": 86400},
+        reply={"secret": samples.SECRET},
+    ),
     f"POST {_ORG}/channels/{{id}}/test": _call(
         "Channels",
         "Test a channel",
         text="Sends an event of type `tocsin.test`, and answers when the attempt is over.",
         reply={"success": True, "attempt": samples.ATTEMPT},
+    ),
+    f"POST {_ORG}/channels/{{id}}/recover": _call(
+        "Jobs",
+        "Recover a channel",
+        text="A job sends once more what had failed when it began, oldest first, as fast as the "
+        "channel takes it: no more than 1,000 of its deliveries wait at a time.",
+        request=samples.RECOVER_IN,
+        reply=samples.JOB | samples.JOB_BEGUN,
     ),
     "GET /api/v1/channel-types": _call(
         "Channels", "List channel types", reply={"data": [samples.CHANNEL_TYPE]}
@@ -351,6 +396,16 @@ _CALLS: dict[str, CallWords] = {
     "GET /api/v1/backup": _call(
         "Backup", "See how far a backup is", reply={"latest": samples.BACKUP}
     ),
+    "POST /api/v1/master-key/rotate": _call(
+        "Master key",
+        "Rotate the master key",
+        text="Seals all secrets under the first of the keys in `TOCSIN_MASTER_KEY`, in steps while "
+        "everything goes on, then forgets the others. `tocsin rotate-master-key` makes this call.",
+        reply=samples.ROTATION | samples.ROTATION_BEGUN,
+    ),
+    "GET /api/v1/master-key/rotate": _call(
+        "Master key", "See how far a rotation is", reply={"latest": samples.ROTATION}
+    ),
     "GET /api/v1/audit": _call(
         "Audit", "Read the server's audit log", reply=samples.listed(samples.AUDIT)
     ),
@@ -375,6 +430,7 @@ WORDS = DialectWords(
         "Jobs": "Work in the background.",
         "Audit": "Who changed what.",
         "Backup": "A copy of the whole database, for the operator.",
+        "Master key": "What secrets are sealed under, for the operator.",
         **people_words.RESOURCES,
     },
     parameters={
@@ -401,5 +457,7 @@ WORDS = DialectWords(
         attempts.DeliveryAttemptOut,
         backup.BackupOut,
         backup.LatestBackupOut,
+        master_key.RotationOut,
+        master_key.LatestRotationOut,
     ),
 )

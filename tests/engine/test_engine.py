@@ -220,7 +220,7 @@ async def test_no_send_could_outlast_the_lease(
     parts: Parts, receiver: Receiver, left: float
 ) -> None:
     """What can't be over before this node's claims may be another's does not begin."""
-    await parts.channel(receiver.url, timeout_seconds=15)
+    await parts.channel(receiver.url, timeout_ms=15_000)
     lease = parts.engine.dispatcher.lease
     parts.engine.dispatcher.lease = ShortLease(left)
     await parts.publish(3)

@@ -48,6 +48,7 @@ from tocsin.service.directory import Directory
 from tocsin.service.failing import Failing
 from tocsin.service.guesses import Guesses
 from tocsin.service.health import PING_SECONDS, Health
+from tocsin.service.hearing import LOOK_SECONDS, Hearing
 from tocsin.service.intake import COUNT_SECONDS, Intake
 from tocsin.service.jobs import JobRunner
 from tocsin.service.keys import Keys
@@ -291,6 +292,7 @@ class App:
 
         return (
             Chore("asking the database", PING_SECONDS, ping),
+            *self._hearing(store),
             Chore("running jobs", JOBS_SECONDS, self.runner.run_once),
             Chore("looking for channels that only fail", FAILING_SECONDS, self.failing.run_once),
             Chore("noting uses of keys", FLUSH_SECONDS, self.credentials.flush),
@@ -300,6 +302,13 @@ class App:
             Chore("noting failed sign-ins", FLUSH_SECONDS, lambda: self.guesses.flush()),
             Chore("removing what people left behind", TIDY_SECONDS, tidy),
         )
+
+    def _hearing(self, store: Store) -> tuple[Chore, ...]:
+        """On one file there is nobody else to hear of."""
+        if not self.settings.postgres:
+            return ()
+        hearing = Hearing(store, self.routing.invalidate)
+        return (Chore("hearing of other nodes", LOOK_SECONDS, hearing.look),)
 
     async def _start(self, stack: AsyncExitStack, store: Store, sealer: Sealer) -> None:
         settings = self.settings

@@ -1,6 +1,7 @@
 """Organizations, and the version that rises with everything their routes and rights depend on."""
 
 import sqlalchemy as sa
+from msgspec import Struct
 from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
@@ -22,6 +23,24 @@ def _organization(row: AnyRow) -> Organization:
     return Organization(
         id=OrganizationId(row[0]), name=row[1], slug=row[2], created_at=row[3], updated_at=row[4]
     )
+
+
+class Versions(Struct, frozen=True):
+    """The versions of all organizations; versions only rise, so another sum is another state."""
+
+    sum: int
+    by_id: dict[OrganizationId, int]
+
+
+def versions(connection: Connection, *, unless: int) -> Versions | None:
+    """The versions of all organizations; None while they add up to `unless`."""
+    total = sa.select(sa.func.coalesce(sa.func.sum(organizations.c.version + 1), 0))
+    added = int(connection.scalar(total) or 0)
+    if added == unless:
+        return None
+    rows = connection.execute(sa.select(organizations.c.id, organizations.c.version))
+    found = {OrganizationId(row.id): int(row.version) for row in rows}
+    return Versions(sum(version + 1 for version in found.values()), found)
 
 
 def resolve(

@@ -60,7 +60,7 @@ class Env:
 @pytest.fixture
 def env(service: Server, request: pytest.FixtureRequest) -> Env:
     name = re.sub(r"[^a-z0-9]+", "-", request.node.name.lower()).strip("-")
-    return Env(service.tenant(name[-60:].strip("-"), projects=["app"]))
+    return Env(service.tenant(f"hs-{name[-58:].strip('-')}", projects=["app"]))
 
 
 def signed(receipt: Receipt, secret: str) -> None:

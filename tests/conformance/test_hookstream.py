@@ -164,7 +164,8 @@ async def test_rate_limit_headers(tenant: Tenant) -> None:
         assert 0 <= int(answer.headers["ratelimit-reset"]) <= 60
         assert re.fullmatch(r"req_[0-9a-f]{12}", answer.headers["x-request-id"])
         left.append(int(answer.headers["ratelimit-remaining"]))
-    assert left[1] < left[0]
+    # A hundred a second come in again: on a slow machine the second call finds as many.
+    assert left[1] <= left[0] < 6000
     operator = await tenant.call(
         "GET", f"{tenant.h}?org_id={tenant.names['org']}", token="operator"
     )

@@ -464,7 +464,7 @@ ROWS = (
          note="disabling", fields={"backlog": bad(cancel="cancel")}, text_field="name"),
     _row("DELETE", ONE + "/channels/{channel}", 204),
     _row("GET", ONE + "/channels/{channel}/secret"),
-    _row("POST", ONE + "/channels/{channel}/rotate-secret", body={},
+    _row("POST", ONE + "/channels/{channel}/rotate-secret", body={"overlap_seconds": 60},
          fields={"overlap_seconds": whole(0, 604_800), "secret": bad(text="x")}),
     _row("POST", ONE + "/channels/{channel}/test"),
     _row("POST", ONE + "/channels/{channel}/recover", 202, body={"since": "2026-01-01T00:00:00Z"},

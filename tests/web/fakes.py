@@ -6,7 +6,7 @@ keys of every kind. What it does is as little as the edge needs to be seen at wo
 
 import builtins
 import json
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -443,6 +443,9 @@ class Channels:
         if settings.get("signing_secret"):
             settings["signing_secret"] = "••••"
         return settings, {}
+
+    def public_key(self, state: ChannelState, settings: Mapping[str, Any]) -> str | None:
+        return None
 
     def clear_secret(self, state: ChannelState) -> str | None:
         return SECRET

@@ -75,7 +75,7 @@ def test_a_copied_command_works(seen: Seen, service: Server) -> None:
 def test_the_filter_finds_calls(seen: Seen) -> None:
     page = seen.page
     page.keyboard.press("/")
-    page.keyboard.type("secret signing")
+    page.keyboard.type("show signing secret")
     assert [one.inner_text() for one in page.locator("article.call h4").all() if one.is_visible()]
     shown = [one for one in page.locator("article.call[data-find]").all() if one.is_visible()]
     assert [one.get_attribute("id") for one in shown] == [

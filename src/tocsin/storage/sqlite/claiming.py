@@ -70,6 +70,12 @@ _END_LOST = """
         last_error = ? WHERE id = ?
 """
 _NOT_DROPPED = "coalesce(l.cancelled_through, '')"
+_HEAD = HEAD_DUE.format(channel="lanes.channel_id", above="coalesce(lanes.cancelled_through, '')")
+_HEAD_IS_BACK = f"""
+    UPDATE lanes SET next_due_ms =
+        max(blocked_until_ms, min(next_due_ms, coalesce(({_HEAD}), next_due_ms)))
+    WHERE channel_id = ? AND ordered AND parked IS NULL AND next_due_ms IS NOT NULL
+"""
 _LANES_AND_DUE = f"""
     SELECT json_group_array(json_array(channel_id, next_due_ms, max(blocked_until_ms,
         backlog_due_ms), due_ms)) FROM (
@@ -199,8 +205,16 @@ def release(
             freed[channel_id] = min(due_ms, freed.get(channel_id, due_ms))
             ids.append(delivery_id)
     if freed:
-        FREED.run(connection, sorted(freed.items()))
+        _tell_lanes(connection, freed)
         cancel_where_dropped(connection, ids, wall_ms)
+
+
+def _tell_lanes(connection: sqlite3.Connection, freed: dict[ChannelId, int]) -> None:
+    """Lanes have free deliveries again, each the earliest due at a moment; an ordered lane may
+    have got its head back, and has waited for what stood behind it."""
+    FREED.run(connection, sorted(freed.items()))
+    for channel_id in sorted(freed):
+        connection.execute(_HEAD_IS_BACK, (channel_id,))
 
 
 def cancel_where_dropped(
@@ -228,7 +242,7 @@ def recover(
         connection.execute(_FREE_LOST, (lost, delivery_id))
         freed[channel_id] = min(due_ms, freed.get(channel_id, now_ms))
     if freed:
-        FREED.run(connection, sorted(freed.items()))
+        _tell_lanes(connection, freed)
     return len(rows)
 
 

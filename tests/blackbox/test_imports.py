@@ -2,6 +2,7 @@
 
 import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -11,6 +12,14 @@ from tests.blackbox.receiver import Receiver
 from tests.blackbox.server import Server
 
 START_SECONDS_MAX = 1.5
+START_IN_LIBRARIES_MAX = 2.5
+LIBRARIES_ALONE = """
+import time
+began = time.process_time()
+import aiodns, cryptography.fernet, cyclopts, httptools, litestar, msgspec
+import pydantic_settings, sqlalchemy, uvicorn, uvloop
+print(time.process_time() - began)
+"""
 STARTS_MAX = 10
 
 # Every package beyond the standard library that a start on an existing database may load.
@@ -90,18 +99,25 @@ def test_serve_imports_nothing_it_does_not_need(tmp_path: Path, receiver: Receiv
 
 @pytest.mark.long
 def test_a_start_is_quick(new_server: NewServer) -> None:
-    """The best of a few, by the processor's time: that of other processes is not the start's."""
+    """The best of a few, by the processor's time: that of other processes is not the start's.
+
+    A second and a half where the libraries alone take 0.6 s; as much more as the machine is slower.
+    """
     server = new_server()
     server.start()
     server.tenant("there-already")
     assert server.stop() == 0
     took: list[float] = []
-    while len(took) < STARTS_MAX and min(took, default=9.0) > START_SECONDS_MAX:
+    bare: list[float] = []
+    allowed = START_SECONDS_MAX
+    while len(took) < STARTS_MAX and min(took, default=99.0) > allowed:
+        bare.append(float(subprocess.check_output([sys.executable, "-c", LIBRARIES_ALONE])))
         server.start()
         took.append(processor_seconds(server.pid))
         assert server.stop() == 0
-    print(f"start: {took}")
-    assert min(took) <= START_SECONDS_MAX
+        allowed = max(START_SECONDS_MAX, START_IN_LIBRARIES_MAX * min(bare))
+    print(f"start: {took}, libraries: {bare}")
+    assert min(took) <= allowed
 
 
 def processor_seconds(pid: int) -> float:

@@ -208,7 +208,7 @@ async def test_many_hanging_channels_of_one_organization_leave_room_for_another(
     async with Receiver() as hanging, running(tmp_path) as parts:
         hanging.hang.clear()
         for _ in range(6):
-            await parts.channel(hanging.url)
+            await parts.channel(hanging.url, timeout_ms=30_000)
         for _ in range(4):
             await parts.publish(1_000)
         lanes = parts.engine.lanes
@@ -219,9 +219,10 @@ async def test_many_hanging_channels_of_one_organization_leave_room_for_another(
         began = asyncio.get_running_loop().time()
         await parts.publish(200, organization=other)
         await receiver.came(200)
-        assert asyncio.get_running_loop().time() - began < 2
+        # Far from the time that the others hang.
+        assert asyncio.get_running_loop().time() - began < 10
         hanging.hang.set()
-        await parts.settled(24_200, 60)
+        await parts.settled(24_200, 120)
 
 
 async def test_a_reader_that_runs_over_its_time_leaks_nothing(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from tocsin.channels import channel_types
 from tocsin.domain.errors import Unavailable
 from tocsin.domain.model import Channel, ChannelId, OrganizationId, Origin
 from tocsin.domain.outcome import Reason, Retry
+from tocsin.engine.attempt import DeliveryAttempt
 from tocsin.engine.targets import Targets
 from tocsin.storage.base import Held, NewEvent, Settled, Settlement
 from tocsin.storage.control.sending import channel_for_sending
@@ -237,3 +238,51 @@ async def test_a_reader_that_runs_over_its_time_leaks_nothing(tmp_path: Path) ->
 
 def _interrupted(connection: sa.Connection) -> None:
     raise store_error(sqlite3.SQLITE_INTERRUPT)
+
+
+class Broken:
+    """Counts that can't count."""
+
+    def attempt(self, *_: object) -> None:
+        raise ZeroDivisionError
+
+
+async def test_a_fault_between_reply_and_settle_costs_one_more_send_and_no_place(
+    tmp_path: Path, receiver: Receiver
+) -> None:
+    """What goes wrong in a callback is told, given back and tried again, never forgotten."""
+    async with running(tmp_path) as parts:
+        await parts.channel(receiver.url)
+        dispatcher = parts.engine.dispatcher
+        await parts.publish()
+        await parts.settled(1)
+        counts, dispatcher.counts = dispatcher.counts, Broken()  # type: ignore[assignment]
+        await parts.publish()
+        await receiver.came(2)
+        dispatcher.counts = counts
+        await parts.settled(2, 30)
+        await parts.idle(30)
+        assert len(receiver.bodies) >= 3
+        assert parts.engine.lanes.in_flight == 0
+        assert len(dispatcher.journal.free) == dispatcher.journal._slots
+
+
+async def test_what_is_cancelled_before_its_first_step_is_given_back(
+    tmp_path: Path, receiver: Receiver
+) -> None:
+    async with running(tmp_path) as parts:
+        await parts.channel(receiver.url)
+        dispatcher = parts.engine.dispatcher
+        dispatcher.stopping = True
+        await parts.publish()
+        lane, item = parts.engine.lanes.take() or pytest.fail("nothing is held")
+        attempt = DeliveryAttempt(dispatcher, lane, item)
+        dispatcher._under_way.add(attempt)
+        attempt.start()
+        attempt.cancel()
+        async with asyncio.timeout(30):
+            await dispatcher._all_over()
+        dispatcher.stopping = False
+        parts.engine._pump()
+        await parts.settled(1, 30)
+        assert len(receiver.bodies) == 1

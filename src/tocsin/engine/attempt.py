@@ -7,9 +7,10 @@ resolve a name or connect first gets a task.
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from random import Random
-from typing import Any, Protocol
+from typing import Protocol
 
 from tocsin.channels import Sending
 from tocsin.clock import Clock
@@ -103,7 +104,6 @@ class DeliveryAttempt:
         "task",
     )
 
-    _request: Request
     _sending: Sending
     _target: Target
 
@@ -119,12 +119,13 @@ class DeliveryAttempt:
         self.lane = lane
         self.held = held
         self._done = done
+        self._request: Request | None = None
         self._slot: int | None = None
         self._connection: Connection | None = None
         self._wrote = False
         self._dropped: Sequence[Held] = ()
         self.record: AttemptRecord | None = None
-        self.task: asyncio.Task[None] | None = None
+        self.task: asyncio.Task[bool] | None = None
 
     # Within callbacks
 
@@ -133,46 +134,51 @@ class DeliveryAttempt:
         means, held = self._means, self.held
         target = means.targets.cached(held.channel_id)
         if target is None or not target.express:
-            self._hire(self._fetched())
+            self._hire(self._fetched)
             return
         if not self._begin(target):
             self._over(success=False)
             return
         try:
-            self._sending = target.sending(held)
-            self._request = request = target.build(self._sending)
             connection = means.client.begin(
-                request,
+                self._built(),
                 self,
                 organization=held.event.organization_id,
                 timeout_seconds=target.timeout_seconds,
                 gate=self._gate,
             )
         except NotSent:
-            self._end()
             self._over(success=False)
         except Exception as error:
-            self._over(success=self._settle(self._failed(error), None))
+            self._finish(self._failed(error), None)
         else:
             self._connection = connection
             if connection is None:
-                self._hire(self._sent(resent=False))
+                self._hire(self._sent)
 
     def ended(self, result: Reply | SendFailed | ClosedIdle) -> None:
         """How the exchange ended; see `Waiter`."""
         self._connection = None
         if type(result) is Reply:
-            self._over(success=self._settle(self._judged(result), result))
+            self._finish(self._judged(result), result)
         elif isinstance(result, SendFailed):
-            self._over(success=self._settle(self._failed(result), None))
+            self._finish(self._failed(result), None)
         else:
-            self._hire(self._sent(resent=True))
+            self._hire(partial(self._sent, resent=True))
+
+    def _finish(self, outcome: Outcome, reply: Reply | None) -> None:
+        try:
+            success = self._settle(outcome, reply)
+        except Exception as fault:
+            # Nothing may be lost in a callback: a task has a way for what can't be handled.
+            self._hire(partial(_raised, fault))
+        else:
+            self._over(success=success)
 
     def cancel(self) -> None:
         """Give up: that is no attempt, the delivery goes back as it was."""
         if self._connection is not None:
             self._connection.drop(self)
-            self._end()
             self._over(success=False)
         elif self.task is not None:
             self.task.cancel()
@@ -181,23 +187,28 @@ class DeliveryAttempt:
 
     async def make(self, target: Target) -> bool:
         """The whole attempt; True when it was delivered. Nothing is kept if the gate declined."""
-        if not self._begin(target):
-            return False
-        return await self._sent(resent=False)
-
-    def _hire(self, work: Coroutine[Any, Any, bool]) -> None:
-        self.task = asyncio.get_running_loop().create_task(self._run(work))
-
-    async def _run(self, work: Coroutine[Any, Any, bool]) -> None:
-        success = False
         try:
-            success = await work
+            return self._begin(target) and await self._sent()
+        finally:
+            if self.record is None:
+                self._end()
+
+    def _hire(self, work: Callable[[], Awaitable[bool]]) -> None:
+        self.task = asyncio.get_running_loop().create_task(self._run(work))
+        # A callback: a task that is cancelled before its first step runs no line of its own.
+        self.task.add_done_callback(self._hired_is_done)
+
+    def _hired_is_done(self, task: "asyncio.Task[bool]") -> None:
+        self._over(success=not task.cancelled() and task.result())
+
+    async def _run(self, work: Callable[[], Awaitable[bool]]) -> bool:
+        try:
+            return await work()
         except Exception:
             _log.exception("delivery %s could not be handled", self.held.id)
             # It comes back at once, and what failed may fail again: its lane waits with it.
             await asyncio.sleep(FAULT_PAUSE_SECONDS)
-        finally:
-            self._over(success=success)
+            return False
 
     async def _fetched(self) -> bool:
         target = await self._means.targets.get(self.held.channel_id)
@@ -205,7 +216,7 @@ class DeliveryAttempt:
             return False
         return await self.make(target)
 
-    async def _sent(self, *, resent: bool) -> bool:
+    async def _sent(self, *, resent: bool = False) -> bool:
         means, held, target = self._means, self.held, self._target
         reply: Reply | None = None
         outcome: Outcome
@@ -213,12 +224,10 @@ class DeliveryAttempt:
             if target.trouble is not None:
                 outcome = Retry(Reason.UNSEALING_FAILED, target.trouble)
             elif target.speaks_http:
-                if not resent:
-                    self._sending = target.sending(held)
-                    self._request = target.build(self._sending)
+                request = self._request or self._built()
                 left = target.timeout_seconds - (means.clock.monotonic() - self._started)
                 reply = await means.client.send(
-                    self._request,
+                    request,
                     organization=held.event.organization_id,
                     timeout_seconds=max(left, TIMEOUT_SECONDS_MIN),
                     gate=self._gate,
@@ -231,11 +240,7 @@ class DeliveryAttempt:
                 reply = answer if isinstance(answer, Reply) else None
                 outcome = self._judged(answer) if isinstance(answer, Reply) else answer
         except NotSent:
-            self._end()
             return False
-        except asyncio.CancelledError:
-            self._end()
-            raise
         except Exception as error:
             outcome = self._failed(error)
         return self._settle(outcome, reply)
@@ -269,9 +274,15 @@ class DeliveryAttempt:
         self._slot = means.journal.begin(self.held.id, self.held.claim)
         return True
 
+    def _built(self) -> Request:
+        self._sending = self._target.sending(self.held)
+        self._request = request = self._target.build(self._sending)
+        return request
+
     def _gate(self) -> Request | None:
         """The one send gate: what may still stop the first byte, then stamp and sign."""
         means, target = self._means, self._target
+        assert self._request is not None
         if not target.current or not (means.may_write or self._wrote) or not self._in_time():
             return None
         signed = target.sign(self._request, self._sending, means.clock.wall_ms() // 1000)
@@ -306,7 +317,7 @@ class DeliveryAttempt:
         means, held, target = self._means, self.held, self._target
         duration_ms = round((means.clock.monotonic() - self._started) * 1000)
         verdict = DELIVERED if type(outcome) is Delivered else self._verdict(outcome)
-        self.record = record = AttemptRecord(
+        record = AttemptRecord(
             held.number,
             self._started_ms,
             duration_ms,
@@ -346,6 +357,7 @@ class DeliveryAttempt:
             self._started_ms - held.event.created_at if first else None,
         )
         means.settler.put(settlement, self._settled)
+        self.record = record
         return delivered
 
     def _verdict(self, outcome: Outcome) -> Verdict:
@@ -387,6 +399,7 @@ class DeliveryAttempt:
 
     def _over(self, *, success: bool) -> None:
         if self.record is None:
+            self._end()
             self._means.release((self.held,))
         self._means.over(self, success=success)
 
@@ -399,6 +412,10 @@ class DeliveryAttempt:
             self._done(settlement)
         else:
             self._means.lanes.left(self.held.channel_id, len(self.held.event.data))
+
+
+async def _raised(fault: Exception) -> bool:
+    raise fault
 
 
 def _error_text(verdict: Verdict, reply: Reply | None) -> str | None:

@@ -1,7 +1,8 @@
 """What settlements mean to any driver: what a batch says about its lanes, and what is kept of an
-attempt that can't be recorded; pure."""
+attempt that can't be recorded; their rows; pure."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 from msgspec import Struct
@@ -9,7 +10,9 @@ from msgspec import Struct
 from tocsin.domain.breaking import Effect, Told, effect_of
 from tocsin.domain.model import Breaker, ChannelId, Origin, Status
 from tocsin.domain.outcome import Reason
-from tocsin.storage.base import Settlement
+from tocsin.storage.base import Settled, Settlement
+
+Row = tuple[Any, ...]
 
 
 class Tally(Struct):
@@ -94,3 +97,50 @@ def minimal(item: Settlement) -> Settlement:
         response_body=None,
     )
     return msgspec.structs.replace(item, attempt=attempt)
+
+
+def move_row(item: Settlement) -> Row:
+    """Where a delivery goes: id, claim, status, due, step, end, status code, error."""
+    attempt = item.attempt
+    final = item.status is not Status.WAITING
+    return (
+        item.id,
+        item.claim,
+        item.status,
+        item.due_ms,
+        item.step,
+        item.finished_at if final else None,
+        attempt.status_code,
+        # A success that was sent twice says so in its attempt only.
+        None if item.status is Status.DELIVERED else attempt.error,
+    )
+
+
+def attempt_row(item: Settlement, *, superseded: bool) -> Row:
+    """An attempt in the order of its table's columns."""
+    attempt = item.attempt
+    return (
+        item.id,
+        item.claim,
+        item.organization_id,
+        attempt.number,
+        attempt.started_at,
+        attempt.duration_ms,
+        attempt.outcome,
+        attempt.status_code,
+        attempt.error,
+        attempt.response_body,
+        superseded,
+    )
+
+
+def joined(answers: Sequence[Any]) -> Settled | Exception:
+    """What the parts of a settle did, as one answer; the first error is everybody's."""
+    whole = Settled([], [], [])
+    for answer in answers:
+        if isinstance(answer, Exception):
+            return answer
+        whole.superseded += answer.superseded
+        whole.disabled += answer.disabled
+        whole.opened += answer.opened
+    return whole

@@ -4,11 +4,12 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from tocsin.domain.model import ChannelId, DeliveryId
-from tocsin.storage.base import Added, Claims, NewEvent, Settled, Settlement, Stored
+from tocsin.storage import additions, settlements
+from tocsin.storage.additions import Taken
+from tocsin.storage.base import Added, Claims, NewEvent, Settled, Settlement
 from tocsin.storage.postgres import adding, claiming, settling
 from tocsin.storage.postgres.claiming import Wanted
-from tocsin.storage.postgres.writer import Operation, Taken, Transaction, Whole
-from tocsin.storage.settlements import minimal
+from tocsin.storage.postgres.writer import Operation, Transaction, Whole
 
 SETTLE, ADD = 0, 2
 
@@ -48,19 +49,10 @@ class Add:
         return error
 
     def join(self, answers: Sequence[Any]) -> list[Added | Exception]:
-        joined: list[Added | Exception] = []
-        for answer in answers:
-            joined += answer if isinstance(answer, list) else [answer]
-        return joined
+        return additions.joined(answers)
 
     def taken(self, answer: Any) -> Sequence[Taken]:
-        claimed = {id for added in answer if isinstance(added, Stored) for id in added.claimed}
-        return [
-            (delivery.id, 1, delivery.channel_id)
-            for item in self._items
-            for delivery in item.deliveries
-            if delivery.id in claimed
-        ]
+        return additions.claimed_at_birth(self._items, answer)
 
 
 class Settle:
@@ -87,17 +79,10 @@ class Settle:
     def alone(self, error: Exception) -> Operation | Exception:
         if self._minimal:
             return error
-        return Settle([minimal(self._items[0])], self._now_ms, minimal=True)
+        return Settle([settlements.minimal(self._items[0])], self._now_ms, minimal=True)
 
     def join(self, answers: Sequence[Any]) -> Settled | Exception:
-        joined = Settled([], [], [])
-        for answer in answers:
-            if isinstance(answer, Exception):
-                return answer
-            joined.superseded += answer.superseded
-            joined.disabled += answer.disabled
-            joined.opened += answer.opened
-        return joined
+        return settlements.joined(answers)
 
     def taken(self, answer: Any) -> Sequence[Taken]:
         return ()

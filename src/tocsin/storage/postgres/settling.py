@@ -8,7 +8,7 @@ from tocsin.storage.base import Settled, Settlement
 from tocsin.storage.postgres.claiming import cancel_where_dropped
 from tocsin.storage.postgres.tracking import track
 from tocsin.storage.postgres.writer import Transaction
-from tocsin.storage.settlements import tallied
+from tocsin.storage.settlements import attempt_row, move_row, tallied
 
 _MOVE = """
     UPDATE deliveries SET status = v.status, node = 0, due_ms = v.due_ms, step = v.step,
@@ -49,8 +49,6 @@ _PARK_CHANNEL = """
 """
 _BUMP = "UPDATE organizations SET version = version + 1 WHERE id = $1"
 
-Row = tuple[Any, ...]
-
 
 async def settle(at: Transaction, items: Sequence[Settlement], now_ms: int) -> Settled:
     """Apply what still matches; what does not is kept as a superseded attempt.
@@ -60,7 +58,7 @@ async def settle(at: Transaction, items: Sequence[Settlement], now_ms: int) -> S
     ordered = sorted(items, key=lambda item: item.id)
     moved = await at.connection.fetch(
         _MOVE,
-        *_columns(_move_row(item) for item in ordered),
+        *_columns(move_row(item) for item in ordered),
         list(at.numbers),
         ordered[0].id,
         ordered[-1].id,
@@ -73,7 +71,9 @@ async def settle(at: Transaction, items: Sequence[Settlement], now_ms: int) -> S
         recorded, superseded = await _split(at, [i for i in ordered if i.id not in there])
     late = {item.id for item in superseded}
     known = {item.id for item in recorded}
-    attempts = [_attempt_row(item, item.id in late) for item in ordered if item.id not in known]
+    attempts = [
+        attempt_row(item, superseded=item.id in late) for item in ordered if item.id not in known
+    ]
     if attempts:
         await at.connection.execute(_ATTEMPTS, *_columns(attempts))
     await _end_delivered(at, superseded)
@@ -138,39 +138,6 @@ def _track(
 
 def _columns(rows: Any) -> list[list[Any]]:
     return [list(column) for column in zip(*rows, strict=True)]
-
-
-def _move_row(item: Settlement) -> Row:
-    attempt = item.attempt
-    final = item.status is not Status.WAITING
-    return (
-        item.id,
-        item.claim,
-        item.status,
-        item.due_ms,
-        item.step,
-        item.finished_at if final else None,
-        attempt.status_code,
-        # A success that was sent twice says so in its attempt only.
-        None if item.status is Status.DELIVERED else attempt.error,
-    )
-
-
-def _attempt_row(item: Settlement, superseded: bool) -> Row:
-    attempt = item.attempt
-    return (
-        item.id,
-        item.claim,
-        item.organization_id,
-        attempt.number,
-        attempt.started_at,
-        attempt.duration_ms,
-        attempt.outcome,
-        attempt.status_code,
-        attempt.error,
-        attempt.response_body,
-        superseded,
-    )
 
 
 async def _park(

@@ -16,7 +16,8 @@ from typing import Any, Protocol
 import asyncpg
 
 from tocsin.domain.errors import TocsinError, Unavailable
-from tocsin.domain.model import ChannelId, DeliveryId
+from tocsin.domain.model import ChannelId
+from tocsin.storage.additions import Taken
 from tocsin.storage.postgres.lanes import Lanes
 from tocsin.storage.postgres.partitions import MISSING_MAX, missing_day
 from tocsin.storage.postgres.session import Connection, Sessions, moved_on, store_fault
@@ -27,8 +28,6 @@ TRIES_MAX = 5
 TRY_SECONDS = 0.02
 RECONNECT_SECONDS = (0.0, 0.1, 0.25, 0.5, 1.0)
 CLOSE_SECONDS = 5.0
-
-Taken = tuple[DeliveryId, int, ChannelId]
 
 
 class CommitUnknown(Exception):

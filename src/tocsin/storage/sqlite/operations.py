@@ -6,10 +6,11 @@ from typing import Any
 from sqlalchemy import Connection
 
 from tocsin.domain.model import ChannelId, DeliveryId, OrganizationId
-from tocsin.storage.base import Added, Claims, NewEvent, Settled, Settlement, Stored
-from tocsin.storage.settlements import minimal
+from tocsin.storage import additions, settlements
+from tocsin.storage.additions import Taken
+from tocsin.storage.base import Added, Claims, NewEvent, Settled, Settlement
 from tocsin.storage.sqlite import adding, claiming, settling
-from tocsin.storage.sqlite.writer import Operation, Taken, Writer
+from tocsin.storage.sqlite.writer import Operation, Writer
 
 SETTLE, OTHER, ADD = 0, 1, 2
 
@@ -79,19 +80,10 @@ class Add:
         return error
 
     def join(self, answers: Sequence[Any]) -> list[Added | Exception]:
-        joined: list[Added | Exception] = []
-        for answer in answers:
-            joined += answer if isinstance(answer, list) else [answer]
-        return joined
+        return additions.joined(answers)
 
     def taken(self, answer: Any) -> Sequence[Taken]:
-        claimed = {id for added in answer if isinstance(added, Stored) for id in added.claimed}
-        return [
-            (delivery.id, 1, delivery.channel_id)
-            for item in self._items
-            for delivery in item.deliveries
-            if delivery.id in claimed
-        ]
+        return additions.claimed_at_birth(self._items, answer)
 
 
 class Settle:
@@ -139,17 +131,12 @@ class Settle:
     def alone(self, error: Exception) -> Operation | Exception:
         if self._minimal:
             return error
-        return Settle([minimal(self._items[0])], self._now_ms, one_by_one=True, minimal=True)
+        return Settle(
+            [settlements.minimal(self._items[0])], self._now_ms, one_by_one=True, minimal=True
+        )
 
     def join(self, answers: Sequence[Any]) -> Settled | Exception:
-        joined = Settled([], [], [])
-        for answer in answers:
-            if isinstance(answer, Exception):
-                return answer
-            joined.superseded += answer.superseded
-            joined.disabled += answer.disabled
-            joined.opened += answer.opened
-        return joined
+        return settlements.joined(answers)
 
     def taken(self, answer: Any) -> Sequence[Taken]:
         return ()

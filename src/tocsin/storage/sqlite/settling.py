@@ -8,7 +8,7 @@ import msgspec
 from tocsin.domain.breaking import BreakerState, moved
 from tocsin.domain.model import ChannelId, DeliveryId, OrganizationId, Status
 from tocsin.storage.base import Settled, Settlement
-from tocsin.storage.settlements import Tally, tallied
+from tocsin.storage.settlements import Tally, attempt_row, move_row, tallied
 from tocsin.storage.sqlite.adding import one_value
 from tocsin.storage.sqlite.claiming import cancel_where_dropped
 from tocsin.storage.sqlite.known import Known
@@ -112,9 +112,9 @@ def settle(
     recorded: list[Settlement] = []
     applied = items
     if not one_by_one:
-        if _MOVE.run(connection, [_move_row(item) for item in items], (node,)) != len(items):
+        if _MOVE.run(connection, [move_row(item) for item in items], (node,)) != len(items):
             raise NotAllApplied
-        _ATTEMPTS.run(connection, [_attempt_row(item, 0) for item in items])
+        _ATTEMPTS.run(connection, [attempt_row(item, superseded=False) for item in items])
     else:
         applied = []
         for item in items:
@@ -144,50 +144,17 @@ def settle(
     return Settled(superseded=superseded, disabled=disabled, opened=opened)
 
 
-def _move_row(item: Settlement) -> Row:
-    attempt = item.attempt
-    final = item.status is not Status.WAITING
-    return (
-        item.id,
-        item.claim,
-        item.status,
-        item.due_ms,
-        item.step,
-        item.finished_at if final else None,
-        attempt.status_code,
-        # A success that was sent twice says so in its attempt only.
-        None if item.status is Status.DELIVERED else attempt.error,
-    )
-
-
-def _attempt_row(item: Settlement, superseded: int) -> Row:
-    attempt = item.attempt
-    return (
-        item.id,
-        item.claim,
-        item.organization_id,
-        attempt.number,
-        attempt.started_at,
-        attempt.duration_ms,
-        attempt.outcome,
-        attempt.status_code,
-        attempt.error,
-        attempt.response_body,
-        superseded,
-    )
-
-
 def _move_one(connection: sqlite3.Connection, node: int, item: Settlement) -> bool:
     """Apply one settlement by itself; False when its claim no longer stands."""
-    if not _MOVE.run(connection, [_move_row(item)], (node,)):
+    if not _MOVE.run(connection, [move_row(item)], (node,)):
         return False
-    _ATTEMPTS.run(connection, [_attempt_row(item, 0)])
+    _ATTEMPTS.run(connection, [attempt_row(item, superseded=False)])
     return True
 
 
 def _supersede(connection: sqlite3.Connection, item: Settlement) -> None:
     """Keep an attempt that came too late; a success ends a delivery that is not final."""
-    _ATTEMPTS.run(connection, [_attempt_row(item, 1)])
+    _ATTEMPTS.run(connection, [attempt_row(item, superseded=True)])
     if item.status is Status.DELIVERED:
         connection.execute(_END_DELIVERED, (item.finished_at, item.attempt.status_code, item.id))
 

@@ -13,13 +13,14 @@ from sqlalchemy import Connection
 
 from tocsin.domain.ids import id_time_ms
 from tocsin.domain.model import ChannelId, DeliveryId, OrganizationId
+from tocsin.storage.additions import Taken
 from tocsin.storage.base import NO_ROOMS, Added, Claims, NewEvent, Settled, Settlement
 from tocsin.storage.control import schema
 from tocsin.storage.folder import lock
 from tocsin.storage.sqlite import backup, claiming
 from tocsin.storage.sqlite.operations import Add, Claim, Control, Direct, Release, Settle
 from tocsin.storage.sqlite.readers import Readers
-from tocsin.storage.sqlite.writer import Taken, Writer, connect
+from tocsin.storage.sqlite.writer import Writer, connect
 from tocsin.storage.tables import SCHEMA_VERSION
 from tocsin.telemetry import families as of
 from tocsin.telemetry.instruments import Sample

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 import sqlalchemy as sa
 
 from tocsin.domain.errors import TocsinError, Unavailable
-from tocsin.domain.model import ChannelId, DeliveryId
+from tocsin.storage.additions import Taken
 from tocsin.storage.sqlite.known import Known
 from tocsin.storage.sqlite.reserve import Reserve
 from tocsin.telemetry.counts import StoreCounts
@@ -55,9 +55,6 @@ def store_fault(error: BaseException) -> bool:
         # The driver's own: either the connection is closed, or a value is of no storable type.
         return "closed" in str(error)
     return code is None or code & 0xFF in _STORE_FAULTS
-
-
-Taken = tuple[DeliveryId, int, ChannelId]
 
 
 class CommitUnknown(Exception):

@@ -2,12 +2,10 @@
 
 import functools
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-if TYPE_CHECKING:
-    from jinja2 import Environment
+from tocsin.render.templates import environment
 
 FOLDER = Path(__file__).parent
 STYLE = "link.css"
@@ -45,15 +43,4 @@ def style() -> bytes:
     return (FOLDER / STYLE).read_bytes()
 
 
-@functools.cache
-def _environment() -> "Environment":
-    # Imported with the first page: most servers show none for weeks.
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    return Environment(
-        loader=FileSystemLoader(FOLDER),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+_environment = functools.cache(lambda: environment(FOLDER))

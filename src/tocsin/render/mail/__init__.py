@@ -3,10 +3,10 @@
 import functools
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from msgspec import Struct
 
 from tocsin.domain.message import Message
+from tocsin.render.templates import environment
 
 FOLDER = Path(__file__).parent
 
@@ -52,12 +52,4 @@ def text(letter: Letter) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-@functools.cache
-def _environment() -> Environment:
-    return Environment(
-        loader=FileSystemLoader(FOLDER),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+_environment = functools.cache(lambda: environment(FOLDER))

@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment
 from markupsafe import Markup, escape
+
+from tocsin.render.templates import environment
 
 _TOKEN = re.compile(
     r"""(?P<c>\#\ .*)|(?P<v>\$[A-Z_]+)|(?P<k>"[a-zA-Z_]+"(?=:))|(?P<t>"(?:[^"\\$]|\\.)*")"""
@@ -35,17 +37,11 @@ def asset(name: str) -> bytes:
 
 @functools.cache
 def _environment() -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader(FOLDER),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["marked"] = marked
-    environment.filters["coloured"] = coloured
-    environment.filters["breakable"] = breakable
-    return environment
+    made = environment(FOLDER)
+    made.filters["marked"] = marked
+    made.filters["coloured"] = coloured
+    made.filters["breakable"] = breakable
+    return made
 
 
 def marked(text: str) -> Markup:

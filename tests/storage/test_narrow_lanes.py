@@ -165,6 +165,23 @@ async def test_what_had_no_number_goes_first_one_by_one(store: AnyStore) -> None
     assert not (await one(store, "SELECT unnumbered FROM lanes"))["unnumbered"]
 
 
+async def test_what_had_no_number_is_due_again_when_it_is_given_back(store: AnyStore) -> None:
+    channel = await make_channel(store)
+    first = new_event(channel, claim=False)
+    await store.add([first])
+    (held,) = await claim(store)
+    await store.write(
+        lambda c: (
+            c.execute(
+                sa.update(lanes).values(ordered=True, exclusive=True, unnumbered=True)
+            ).rowcount
+        )
+    )
+    await store.add([ordered(channel, due_ms=now_ms() + LATER_MS)])
+    await store.release([(held.id, held.claim, held.channel_id)])
+    assert ids(await claim(store)) == made(first)
+
+
 async def test_a_lane_in_rooms_has_its_own_room(store: AnyStore) -> None:
     channels_made = [await make_channel(store) for _ in range(2)]
     await store.add([new_event(*channels_made, claim=False) for _ in range(10)])

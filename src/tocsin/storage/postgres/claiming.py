@@ -7,7 +7,6 @@ from msgspec import Struct
 
 from tocsin.domain.model import ChannelId, DeliveryId, OrganizationId
 from tocsin.storage.base import Claims
-from tocsin.storage.postgres.adding import free
 from tocsin.storage.postgres.lanes import READ, Lane
 from tocsin.storage.postgres.narrow import take_in_order, take_probe
 from tocsin.storage.postgres.taking import FOUND, Taking
@@ -66,7 +65,7 @@ _RELEASE = """
     WHERE deliveries.id = v.id AND deliveries.claim = v.claim AND deliveries.node = ANY ($3::int[])
         AND deliveries.status = 'waiting'
         AND deliveries.id = ANY ($1::text[]) AND deliveries.id BETWEEN $4 AND $5
-    RETURNING deliveries.id, deliveries.channel_id, deliveries.due_ms
+    RETURNING deliveries.id, deliveries.channel_id, deliveries.due_ms, deliveries.seq IS NULL
 """
 _CANCEL = """
     UPDATE deliveries SET status = 'cancelled', node = 0, finished_at = $1
@@ -204,11 +203,17 @@ async def release(at: Transaction, held: Sequence[tuple[DeliveryId, int, Channel
         ordered[0][0],
         ordered[-1][0],
     )
-    freed: dict[ChannelId, int] = {}
-    for _, channel_id, due_ms in rows:
-        freed[channel_id] = min(due_ms, freed.get(channel_id, due_ms))
-    free(at, freed)
+    for _, channel_id, due_ms, unnumbered in rows:
+        give_back(at, channel_id, due_ms, unnumbered)
     await cancel_where_dropped(at, [(row[0], row[1]) for row in rows])
+
+
+def give_back(at: Transaction, channel_id: ChannelId, due_ms: int, unnumbered: bool) -> None:
+    """A delivery of a lane (locked) that was held is free again."""
+    lane = at.lanes.get(channel_id)
+    if lane is not None:
+        lane.give_back(due_ms, unnumbered=unnumbered)
+        at.freed = True
 
 
 async def cancel_where_dropped(

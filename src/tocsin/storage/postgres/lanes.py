@@ -51,6 +51,17 @@ class Lane(msgspec.Struct):
             # An ordered lane waits for its head, whatever comes behind that.
             self.next_due_ms = max(self.blocked_until_ms, min(self.next_due_ms, due_ms))
 
+    def give_back(self, due_ms: int, *, unnumbered: bool) -> None:
+        """Something of it that was held is free again; of an ordered lane it may be the head.
+
+        A lane that is due too early is put right by the next claim.
+        """
+        if self.parked is not None:
+            return
+        due_ms = due_ms if self.next_due_ms is None else min(self.next_due_ms, due_ms)
+        self.next_due_ms = max(self.blocked_until_ms, due_ms)
+        self.unnumbered = self.unnumbered or (self.ordered and unnumbered)
+
 
 _FIXED = ("cancelled_through", "ordered", "exclusive")
 _CHANGING = tuple(name for name in Lane.__struct_fields__ if name not in _FIXED)

@@ -6,8 +6,7 @@ from typing import Any
 from tocsin.domain.model import ChannelId
 from tocsin.domain.outcome import Reason
 from tocsin.storage.base import ROWS_PER_STEP_MAX
-from tocsin.storage.postgres.adding import free
-from tocsin.storage.postgres.claiming import cancel_where_dropped
+from tocsin.storage.postgres.claiming import cancel_where_dropped, give_back
 from tocsin.storage.postgres.writer import Transaction
 
 LANES_PER_STEP = 200
@@ -18,7 +17,7 @@ _LANES = """
 """
 # By one of the numbers given, or, where there is none, by a number that no node has any more.
 _HELD = """
-    SELECT d.id, d.claim, d.channel_id, d.due_ms, d.lost
+    SELECT d.id, d.claim, d.channel_id, d.due_ms, d.lost, d.seq IS NULL
     FROM unnest($1::text[]) AS l (channel_id)
     CROSS JOIN LATERAL (
         SELECT * FROM deliveries AS d
@@ -75,16 +74,15 @@ async def free_held(
 
 
 async def _free(at: Transaction, held: Sequence[Any], began: Mapping[str, int] | None) -> None:
-    freed: dict[ChannelId, int] = {}
     free_rows: list[tuple[str, int]] = []
     end_rows: list[tuple[str, int]] = []
-    for delivery_id, claim, channel_id, due_ms, lost_before in sorted(map(tuple, held)):
+    for delivery_id, claim, channel_id, due_ms, lost_before, unnumbered in sorted(map(tuple, held)):
         lost = lost_before + (began is None or began.get(delivery_id) == claim)
         if lost >= LOST_MAX:
             end_rows.append((delivery_id, lost))
             continue
         free_rows.append((delivery_id, lost))
-        freed[channel_id] = min(due_ms, freed.get(channel_id, due_ms))
+        give_back(at, channel_id, due_ms, unnumbered)
     if free_rows:
         ids, losses = _columns(free_rows)
         await at.connection.execute(_FREE, ids, losses, ids[0], ids[-1])
@@ -94,7 +92,6 @@ async def _free(at: Transaction, held: Sequence[Any], began: Mapping[str, int] |
             f"{Reason.LOST_WITH_ITS_NODE}: {lost} nodes ended while sending it" for lost in losses
         ]
         await at.connection.execute(_END, ids, losses, at.wall_ms, ids[0], ids[-1], errors)
-    free(at, freed)
     await cancel_where_dropped(at, [(row[0], row[2]) for row in held])
 
 

@@ -56,14 +56,14 @@ _NUMBERED = Values(
     "(?, ?, ?, ?, ?, ?, ?, 'waiting', ?, ?, ?, 0, 0, 0, ?, ?)",
 )
 _NUMBERS = "UPDATE lanes SET last_seq = last_seq + ? WHERE channel_id = ? RETURNING last_seq"
-FREED = Values(
+# Lanes that got free deliveries, each with the earliest due moment of these. An ordered lane waits
+# for its head, whatever comes behind that.
+_FREED = Values(
     "UPDATE lanes SET next_due_ms = max(blocked_until_ms, min(coalesce(next_due_ms, v.column2),"
     " CASE WHEN ordered THEN coalesce(next_due_ms, v.column2) ELSE v.column2 END)) FROM (VALUES",
     "(?, ?)",
     ") AS v WHERE lanes.channel_id = v.column1 AND lanes.parked IS NULL",
 )
-"""Lanes that got free deliveries, each with the earliest due moment of these. An ordered lane waits
-for its head, whatever comes behind that."""
 
 LaneRow = tuple[str, int, int, int | None, int | None]
 
@@ -171,7 +171,7 @@ def _insert(
         _number(connection, channel_id, in_order)
     if freed:
         known.open_lanes.difference_update(freed)
-        FREED.run(connection, sorted(freed.items()))
+        _FREED.run(connection, sorted(freed.items()))
     return iter(claimed)
 
 

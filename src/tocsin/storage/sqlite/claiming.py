@@ -8,7 +8,7 @@ import msgspec
 from tocsin.domain.model import ChannelId, DeliveryId, OrganizationId
 from tocsin.domain.outcome import Reason
 from tocsin.storage.base import ROWS_PER_STEP_MAX, Claims
-from tocsin.storage.sqlite.adding import FREED, one_value
+from tocsin.storage.sqlite.adding import one_value
 from tocsin.storage.sqlite.narrow import HEAD_DUE, take_in_order, take_probe
 from tocsin.storage.sqlite.taking import ROWS_PER_LOOK, Taking, due_rows
 
@@ -52,7 +52,7 @@ _NEXT_LANE = """
 """
 _RELEASE = """
     UPDATE deliveries SET node = 0 WHERE id = ? AND claim = ? AND node = ? AND status = 'waiting'
-    RETURNING due_ms
+    RETURNING due_ms, seq IS NULL
 """
 _CANCEL_DROPPED = """
     UPDATE deliveries SET status = 'cancelled', node = 0, finished_at = ?
@@ -61,7 +61,7 @@ _CANCEL_DROPPED = """
             lanes.parked = 'deleted' OR deliveries.id <= lanes.cancelled_through))
 """
 _LOST = """
-    SELECT id, claim, channel_id, due_ms, lost FROM deliveries
+    SELECT id, claim, channel_id, due_ms, lost, seq IS NULL FROM deliveries
     WHERE status = 'waiting' AND node <> 0 LIMIT ?
 """
 _FREE_LOST = "UPDATE deliveries SET node = 0, lost = ? WHERE id = ?"
@@ -70,11 +70,12 @@ _END_LOST = """
         last_error = ? WHERE id = ?
 """
 _NOT_DROPPED = "coalesce(l.cancelled_through, '')"
-_HEAD = HEAD_DUE.format(channel="lanes.channel_id", above="coalesce(lanes.cancelled_through, '')")
-_HEAD_IS_BACK = f"""
-    UPDATE lanes SET next_due_ms =
-        max(blocked_until_ms, min(next_due_ms, coalesce(({_HEAD}), next_due_ms)))
-    WHERE channel_id = ? AND ordered AND parked IS NULL AND next_due_ms IS NOT NULL
+# An ordered lane may have got its head back, and has waited for what stood behind it; what has no
+# number goes before all that has one.
+_GIVEN_BACK = """
+    UPDATE lanes SET next_due_ms = max(blocked_until_ms, min(coalesce(next_due_ms, ?1), ?1)),
+        unnumbered = unnumbered OR (ordered AND ?2)
+    WHERE channel_id = ?3 AND parked IS NULL
 """
 _LANES_AND_DUE = f"""
     SELECT json_group_array(json_array(channel_id, next_due_ms, max(blocked_until_ms,
@@ -197,24 +198,30 @@ def release(
     wall_ms: int,
 ) -> None:
     """Give deliveries back where the claim still stands; they are due as they were."""
-    freed: dict[ChannelId, int] = {}
+    freed: dict[ChannelId, tuple[int, int]] = {}
     ids: list[DeliveryId] = []
     for delivery_id, claim_number, channel_id in held:
         released = connection.execute(_RELEASE, (delivery_id, claim_number, node)).fetchall()
-        for (due_ms,) in released:
-            freed[channel_id] = min(due_ms, freed.get(channel_id, due_ms))
+        for due_ms, unnumbered in released:
+            _note(freed, channel_id, due_ms, unnumbered)
             ids.append(delivery_id)
     if freed:
         _tell_lanes(connection, freed)
         cancel_where_dropped(connection, ids, wall_ms)
 
 
-def _tell_lanes(connection: sqlite3.Connection, freed: dict[ChannelId, int]) -> None:
-    """Lanes have free deliveries again, each the earliest due at a moment; an ordered lane may
-    have got its head back, and has waited for what stood behind it."""
-    FREED.run(connection, sorted(freed.items()))
-    for channel_id in sorted(freed):
-        connection.execute(_HEAD_IS_BACK, (channel_id,))
+def _note(
+    freed: dict[ChannelId, tuple[int, int]], channel_id: ChannelId, due_ms: int, unnumbered: int
+) -> None:
+    """Note for a lane its earliest moment, and whether any of what came free has no number."""
+    before_ms, any_unnumbered = freed.get(channel_id, (due_ms, 0))
+    freed[channel_id] = (min(due_ms, before_ms), any_unnumbered | unnumbered)
+
+
+def _tell_lanes(connection: sqlite3.Connection, freed: dict[ChannelId, tuple[int, int]]) -> None:
+    """Lanes have free deliveries again: due too early is put right by the next claim."""
+    for channel_id, (due_ms, unnumbered) in sorted(freed.items()):
+        connection.execute(_GIVEN_BACK, (due_ms, unnumbered, channel_id))
 
 
 def cancel_where_dropped(
@@ -232,15 +239,15 @@ def recover(
     `began` has the claims whose send began: only these count as lost with their node.
     """
     rows = connection.execute(_LOST, (ROWS_PER_STEP_MAX,)).fetchall()
-    freed: dict[ChannelId, int] = {}
-    for delivery_id, claim_number, channel_id, due_ms, lost in rows:
+    freed: dict[ChannelId, tuple[int, int]] = {}
+    for delivery_id, claim_number, channel_id, due_ms, lost, unnumbered in rows:
         lost += began.get(delivery_id) == claim_number
         if lost >= LOST_MAX:
             text = f"{Reason.LOST_WITH_ITS_NODE}: {lost} nodes ended while sending it"
             connection.execute(_END_LOST, (lost, wall_ms, text, delivery_id))
             continue
         connection.execute(_FREE_LOST, (lost, delivery_id))
-        freed[channel_id] = min(due_ms, freed.get(channel_id, now_ms))
+        _note(freed, channel_id, min(due_ms, now_ms), unnumbered)
     if freed:
         _tell_lanes(connection, freed)
     return len(rows)

@@ -9,7 +9,7 @@ Times are integer milliseconds; ids are 24 lower-case hex characters, compared b
 import sqlalchemy as sa
 from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, LargeBinary, Table, Text
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """The one number that start compares; raised by every migration."""
 
 metadata = sa.MetaData()

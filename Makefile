@@ -2,7 +2,7 @@
 
 PYTHON ?= python3
 ARGS ?=
-# How many processes `make test` uses; files are shared out whole.
+# How many processes the tests use; files are shared out whole.
 WORKERS ?= 2
 
 SHELL := /bin/bash
@@ -39,7 +39,9 @@ test: $(DEV) ## the tests that take seconds
 	$(BIN)/python -m pytest tests -m "not long" -n $(WORKERS) --dist loadfile $(ARGS)
 
 test-long: $(DEV) ## the tests that take minutes: crashes, load, browser
-	$(BIN)/python -m pytest tests -m long $(ARGS)
+	$(BIN)/python -m pytest tests -m "long and not alone" -n $(WORKERS) --dist loadfile $(ARGS) \
+		|| [ $$? -eq 5 ]
+	$(BIN)/python -m pytest tests -m "long and alone" $(ARGS) || [ $$? -eq 5 ]
 
 check: lint types ## everything a change must pass: lint, types, layers, tests
 	@$(MAKE) --no-print-directory test

@@ -15,6 +15,7 @@ PATH = "/back"
 
 
 @pytest.mark.long
+@pytest.mark.alone
 def test_a_backlog_drains_oldest_first_beside_new_events(
     new_server: NewServer, receiver: Receiver
 ) -> None:

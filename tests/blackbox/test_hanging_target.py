@@ -38,6 +38,7 @@ def slowest(tenant: Tenant, receiver: Receiver, count: int) -> float:
 
 
 @pytest.mark.long
+@pytest.mark.alone
 def test_what_hangs_harms_nobody_else(new_server: NewServer, receiver: Receiver) -> None:
     server = new_server().start()
     bad, good = server.tenant("bad"), server.tenant("good")

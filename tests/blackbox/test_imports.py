@@ -98,6 +98,7 @@ def test_serve_imports_nothing_it_does_not_need(tmp_path: Path, receiver: Receiv
 
 
 @pytest.mark.long
+@pytest.mark.alone
 def test_a_start_is_quick(new_server: NewServer) -> None:
     """The best of a few, by the processor's time: that of other processes is not the start's.
 

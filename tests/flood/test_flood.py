@@ -19,7 +19,7 @@ import pytest
 from tests.blackbox.receiver import Receiver
 from tests.blackbox.server import Server, Tenant
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.alone]
 
 ENDS_SECONDS_MAX = 15.0
 RSS_MIB_MAX = 30.0

@@ -14,7 +14,7 @@ from tocsin.crypto.passwords import Passwords
 from tocsin.storage.control import users
 from tocsin.web.asgi import build
 
-pytestmark = [pytest.mark.anyio, pytest.mark.long]
+pytestmark = [pytest.mark.anyio, pytest.mark.long, pytest.mark.alone]
 
 SIGN_INS = 500
 DIFFERENCE_MS_MAX = 1.0

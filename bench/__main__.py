@@ -4,10 +4,12 @@ import argparse
 import signal
 import sys
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType
 
 from bench import picture
+from bench.database import BenchServer
 from bench.profile import profile
 from bench.report import Report, report, save, show
 from bench.runs import (
@@ -34,6 +36,7 @@ def arguments() -> argparse.Namespace:
     """What was asked for."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("what", nargs="?", choices=("run", "profile"), default="run")
+    parser.add_argument("--store", choices=("sqlite", "postgres"), default="sqlite")
     parser.add_argument("--seconds", type=float, help=f"of each run (default {SECONDS:g})")
     parser.add_argument("--quick", action="store_true", help=f"{QUICK_SECONDS:g} s, one round")
     parser.add_argument("--rounds", type=int, help=f"how often a, b, c (default {ROUNDS})")
@@ -62,7 +65,7 @@ def watch(seconds: float) -> None:
     signal.alarm(int(seconds))
 
 
-def measure(asked: argparse.Namespace, folder: Path) -> Report:
+def measure(asked: argparse.Namespace, folder: Path, database: BenchServer | None) -> Report:
     """All runs that were asked for."""
     runs: list[Run] = []
     latencies: list[Latency] = []
@@ -72,27 +75,31 @@ def measure(asked: argparse.Namespace, folder: Path) -> Report:
         plan += [("fanout", 0)] * ("fanout" in asked.only)
         for name, number in plan:
             print(f"{name} ({number + 1}) ...", file=sys.stderr, flush=True)
-            runs.append(throughput(name, folder, sink, seconds))
+            runs.append(throughput(name, folder, sink, seconds, database))
             print(f"  {runs[-1].per_second:,.0f}/s", file=sys.stderr, flush=True)
         for rate in RATES if "latency" in asked.only else ():
             print(f"latency at {rate}/s ...", file=sys.stderr, flush=True)
-            latencies.append(run_latency(folder, sink, seconds, rate))
+            latencies.append(run_latency(folder, sink, seconds, rate, database))
     return report(runs, latencies, seconds)
 
 
-def throughput(name: str, folder: Path, sink: SinkControl, seconds: float) -> Run:
+def throughput(
+    name: str, folder: Path, sink: SinkControl, seconds: float, database: BenchServer | None
+) -> Run:
     """One throughput run by its name."""
     match name:
         case "a":
             return run_a(sink, seconds)
         case "b":
-            return run_publish(name, folder, sink, seconds, batch=0)
+            return run_publish(name, folder, sink, seconds, batch=0, database=database)
         case "c":
-            return run_publish(name, folder, sink, seconds, batch=BATCH)
+            return run_publish(name, folder, sink, seconds, batch=BATCH, database=database)
         case "c100":
-            return run_publish(name, folder, sink, seconds, batch=BATCH, channels=CHANNELS)
+            return run_publish(
+                name, folder, sink, seconds, batch=BATCH, channels=CHANNELS, database=database
+            )
         case "fanout":
-            return run_fanout(folder, sink, seconds)
+            return run_fanout(folder, sink, seconds, database)
     raise ValueError(name)
 
 
@@ -100,13 +107,26 @@ def main() -> int:
     """Returns 1 when the benchmark is void; a bar that is missed is shown, and no failure."""
     asked = arguments()
     asked.dir.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="bench-", dir=asked.dir.resolve()) as name:
+    with ExitStack() as stack:
+        name = stack.enter_context(
+            tempfile.TemporaryDirectory(prefix="bench-", dir=asked.dir.resolve())
+        )
+        database = None
+        if asked.store == "postgres":
+            database = BenchServer(asked.dir)
+            stack.callback(database.close)
         if asked.what == "profile":
             watch(10 * asked.seconds + 60)
-            profile(Path(name), seconds=asked.seconds, batch=asked.batch, rows=asked.rows)
+            profile(
+                Path(name),
+                seconds=asked.seconds,
+                batch=asked.batch,
+                rows=asked.rows,
+                database=database,
+            )
             return 0
         watch(4 * asked.seconds * (asked.rounds * len(EACH_ROUND) + 4) + 120)
-        found = measure(asked, Path(name))
+        found = measure(asked, Path(name), database)
     show(found)
     save(found, asked.json)
     picture.save(found, asked.svg)

@@ -10,6 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from bench.database import BenchServer
 from bench.processes import Child
 from bench.runs import CONNECTIONS
 from bench.service import Service, SinkControl
@@ -18,18 +19,31 @@ ROWS = 25
 COMMAND = (sys.executable, "-m", "bench.profiled", "serve")
 
 
-def profile(folder: Path, *, seconds: float, batch: int, rows: int = ROWS) -> None:
-    """Publish for so long, then print what each thread spent its CPU time on."""
+def profile(
+    folder: Path,
+    *,
+    seconds: float,
+    batch: int,
+    rows: int = ROWS,
+    database: BenchServer | None = None,
+) -> None:
+    """Publish for so long, then print what each thread, and the database, spent its time on."""
     found = folder / "profile.json"
     os.environ["BENCH_PROFILE"] = str(found)
     os.environ["PYTHONPATH"] = str(Path.cwd())
-    with SinkControl() as sink, Service(folder, sink, command=COMMAND) as service:
+    statements: list[tuple[int, float, int, str]] = []
+    with (
+        SinkControl() as sink,
+        Service(folder, sink, command=COMMAND, database=database) as service,
+    ):
         job = service.job(batch=batch, connections=CONNECTIONS, seconds=seconds)
         os.kill(service.server.pid, signal.SIGUSR1)
         with Child("bench.publisher", job) as child:
             said = child.line()
             stats = sink.wait(said["events"])
         service.server.stop()
+        if database is not None:
+            statements = database.slowest(service.name, rows)
         elapsed = stats["last"] - said["first"]
     console = Console(width=110)
     what = f"batches of {batch}" if batch > 1 else "one event a request"
@@ -40,6 +54,26 @@ def profile(folder: Path, *, seconds: float, batch: int, rows: int = ROWS) -> No
     for name, thread in json.loads(found.read_text()).items():
         if thread["cpu_seconds"] > elapsed / 100:
             _show(console, name, thread, stats["count"], rows)
+    if statements:
+        _show_statements(console, statements, stats["count"])
+
+
+def _show_statements(
+    console: Console, statements: list[tuple[int, float, int, str]], delivered: int
+) -> None:
+    table = Table(title="statements, by their time in the database")
+    for column in ("calls", "rows", "ms each", "µs a delivery"):
+        table.add_column(column, justify="right")
+    table.add_column("statement")
+    for calls, milliseconds, count, text in statements:
+        table.add_row(
+            f"{calls:,}",
+            f"{count:,}",
+            f"{milliseconds / calls:.2f}",
+            f"{milliseconds / max(delivered, 1) * 1e3:.2f}",
+            " ".join(text.split())[:70],
+        )
+    console.print(table)
 
 
 def _show(console: Console, name: str, thread: Any, delivered: int, rows: int) -> None:

@@ -17,6 +17,10 @@ SINK_SHARE_MAX = 0.8
 C_TO_A_MIN = 1.5
 B_TO_A_MIN = 0.6
 RSS_MIB_MAX = 150.0
+# With PostgreSQL, the load and the sink on the same two cores.
+POSTGRES_C_TO_A_MIN = 0.8
+POSTGRES_B_TO_A_MIN = 0.45
+STATEMENTS_PER_1000_MAX = 60.0
 LATENCY_RATE = 500
 LATENCY_BASE_MS = 10.0
 START_SECONDS_MAX = 1.5
@@ -71,13 +75,23 @@ def report(runs: list[Run], latencies: list[Latency], seconds: float) -> Report:
 
 def _bars(runs: list[Run], latencies: list[Latency], medians: dict[str, float]) -> list[Bar]:
     bars = []
+    postgres = any(run.statements is not None for run in runs)
+    least = {"c": C_TO_A_MIN, "c100": C_TO_A_MIN, "b": B_TO_A_MIN}
+    if postgres:
+        least = {"c": POSTGRES_C_TO_A_MIN, "b": POSTGRES_B_TO_A_MIN}
     if base := medians.get("a"):
-        for name, ratio_min in (("c", C_TO_A_MIN), ("c100", C_TO_A_MIN), ("b", B_TO_A_MIN)):
+        for name, ratio_min in least.items():
             if name in medians:
                 ratio = round(medians[name] / base, 2)
                 met = ratio >= ratio_min
                 within = _within_rounds(runs, name)
                 bars.append(Bar(f"{name}/a", ratio, f">= {ratio_min}", met, within))
+    counted = [one for run in runs if run.name == "c" and (one := run.statements_per_1000)]
+    if counted:
+        most = STATEMENTS_PER_1000_MAX
+        found = statistics.median(counted)
+        name = "c: statements per 1,000 deliveries"
+        bars.append(Bar(name, found, f"<= {most:g}", found <= most, counted))
     for latency in latencies:
         if latency.rate == LATENCY_RATE:
             most = round(LATENCY_BASE_MS + 2 * latency.fdatasync_p99, 1)
@@ -87,7 +101,7 @@ def _bars(runs: list[Run], latencies: list[Latency], medians: dict[str, float]) 
     usages = [one for run in runs for one in run.usage if one.process == "tocsin"]
     usages += [one for run in latencies for one in run.usage if one.process == "tocsin"]
     if usages:
-        rss = max(one.rss_peak_mib for one in usages)
+        rss = max(one.rss_peak_mib or 0.0 for one in usages)
         bars.append(Bar("RSS MiB, highest", rss, f"<= {RSS_MIB_MAX:g}", rss <= RSS_MIB_MAX))
     return bars
 
@@ -163,7 +177,7 @@ def show(found: Report) -> None:
 def _show_cost(console: Console, found: Report) -> None:
     table = Table(title="What it cost")
     columns = ("run", "process", "CPU s", "of a core", "µs per delivery", "RSS MiB", "database MiB")
-    for column in (*columns, "start s"):
+    for column in (*columns, "start s", "statements per 1,000"):
         table.add_column(column, justify="left" if column in columns[:2] else "right")
     for run in found.runs:
         for number, one in enumerate(run.usage):
@@ -174,9 +188,10 @@ def _show_cost(console: Console, found: Report) -> None:
                 f"{one.cpu_seconds:.1f}",
                 f"{one.cpu_seconds / run.seconds:.0%}",
                 f"{one.cpu_seconds / max(run.received, 1) * 1e6:.1f}",
-                f"{one.rss_peak_mib:.0f}",
+                "" if one.rss_peak_mib is None else f"{one.rss_peak_mib:.0f}",
                 f"{run.database_mib:.0f}" if first and run.database_mib is not None else "",
                 f"{run.start_seconds:.2f}" if first and run.start_seconds is not None else "",
+                f"{run.statements_per_1000:.1f}" if first and run.statements_per_1000 else "",
             )
     console.print(table)
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from bench.database import BenchServer
 from bench.disk import DiskProbe
 from bench.processes import MIB, Child, cost, machine_busy_seconds, yardstick_ms
 from bench.service import Service, SinkControl
@@ -19,18 +20,25 @@ MS = 1_000
 
 
 class Usage(Struct, frozen=True):
-    """What one process used during a run."""
+    """What one process used during a run; of a database server no memory is told."""
 
     process: str
     cpu_seconds: float
-    rss_peak_mib: float
+    rss_peak_mib: float | None
 
 
 class Watch:
     """What the processes of a run use from now on."""
 
-    def __init__(self, sink: SinkControl, server_pid: int | None = None) -> None:
+    def __init__(
+        self,
+        sink: SinkControl,
+        server_pid: int | None = None,
+        database: BenchServer | None = None,
+    ) -> None:
         self._pids = {"sink": sink.pid}
+        self._database = database
+        self._database_seconds = 0.0 if database is None else database.cpu_seconds()
         if server_pid is not None:
             self._pids["tocsin"] = server_pid
         self.yardstick_ms = yardstick_ms()
@@ -46,6 +54,9 @@ class Watch:
             before, after = self._before[name], cost(pid)
             used = round(after.cpu_seconds - before.cpu_seconds, 2)
             found.append(Usage(name, used, after.rss_peak_mib))
+        if self._database is not None:
+            used = round(self._database.cpu_seconds() - self._database_seconds, 2)
+            found.append(Usage("postgres", used, None))
         found.append(Usage(driver, round(said["cpu_seconds"], 2), said["rss_mib"]))
         ours = sum(one.cpu_seconds for one in found) + cost().cpu_seconds - self._own
         machine = machine_busy_seconds() - self._machine
@@ -69,10 +80,19 @@ class Run(Struct, frozen=True):
     """How slow the machine was: see `yardstick_ms`."""
     start_seconds: float | None = None
     database_mib: float | None = None
+    statements: int | None = None
+    """What the database server was sent meanwhile, BEGIN and COMMIT included."""
 
     @property
     def lost(self) -> int:
         return self.expected - self.received
+
+    @property
+    def statements_per_1000(self) -> float | None:
+        """Statements for a thousand deliveries; None without a database server."""
+        if self.statements is None:
+            return None
+        return round(self.statements / max(self.received, 1) * 1_000, 1)
 
     def used(self, process: str) -> Usage | None:
         """What that process used, if it took part."""
@@ -126,16 +146,19 @@ def run_publish(
     *,
     batch: int,
     channels: int = 1,
+    database: BenchServer | None = None,
 ) -> Run:
     """Publish as fast as it is answered, until all of it is delivered."""
-    with Service(folder, sink, channels=channels) as service:
+    with Service(folder, sink, channels=channels, database=database) as service:
         job = service.job(batch=batch, connections=CONNECTIONS, seconds=seconds)
         return _measure(name, service, sink, job, deliveries_per_event=1)
 
 
-def run_fanout(folder: Path, sink: SinkControl, seconds: float) -> Run:
+def run_fanout(
+    folder: Path, sink: SinkControl, seconds: float, database: BenchServer | None = None
+) -> Run:
     """One event to a hundred channels, a number of events that should take about so long."""
-    with Service(folder, sink, channels=CHANNELS, fanout=True) as service:
+    with Service(folder, sink, channels=CHANNELS, fanout=True, database=database) as service:
         job = service.job(
             batch=0,
             connections=FANOUT_CONNECTIONS,
@@ -145,10 +168,16 @@ def run_fanout(folder: Path, sink: SinkControl, seconds: float) -> Run:
         return _measure("fanout", service, sink, job, deliveries_per_event=CHANNELS)
 
 
-def run_latency(folder: Path, sink: SinkControl, seconds: float, rate: int) -> Latency:
+def run_latency(
+    folder: Path,
+    sink: SinkControl,
+    seconds: float,
+    rate: int,
+    database: BenchServer | None = None,
+) -> Latency:
     """Publish at a steady rate and see when each event arrives."""
-    with Service(folder, sink, timed=True) as service:
-        watch = Watch(sink, service.server.pid)
+    with Service(folder, sink, timed=True, database=database) as service:
+        watch = Watch(sink, service.server.pid, database)
         job = service.job(batch=0, connections=CONNECTIONS, seconds=seconds, rate=rate)
         with DiskProbe(folder) as disk, Child("bench.publisher", job) as child:
             said = child.line()
@@ -192,18 +221,24 @@ def _measure(
     *,
     deliveries_per_event: int,
 ) -> Run:
-    watch = Watch(sink, service.server.pid)
+    database = service.database
+    before = 0 if database is None else database.statements(service.name)
+    watch = Watch(sink, service.server.pid, database)
     with Child("bench.publisher", job) as child:
         said = child.line()
         expected = said["events"] * deliveries_per_event
         stats = sink.wait(expected)
+    usage, others = watch.usage("publisher", said)
+    sent = None if database is None else database.statements(service.name) - before
     return _run(
         name,
         said,
         stats,
         expected,
-        *watch.usage("publisher", said),
+        usage,
+        others,
         yardstick_ms=watch.yardstick_ms,
+        statements=sent,
         start_seconds=round(service.start_seconds, 2),
         database_mib=round(service.database_bytes / MIB, 1),
     )
@@ -216,7 +251,7 @@ def _run(
     expected: int,
     usage: list[Usage],
     others: float,
-    **more: float,
+    **more: Any,
 ) -> Run:
     seconds = max(stats["last"] - said["first"], 1e-9)
     return Run(

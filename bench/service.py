@@ -9,8 +9,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from tests.blackbox.server import SERVE, Server
+from tests.blackbox.server import SERVE, Server, node_settings
 
+from bench.database import BenchServer
 from bench.processes import Child
 
 BODY_BYTES = 512
@@ -76,7 +77,8 @@ class SinkControl:
 class Service:
     """A running service with `channels` channels at the sink; each event type has one of them.
 
-    With `fanout` all channels take every event.
+    With `fanout` all channels take every event. `database` is the server on which it gets a new
+    database; without one it works on a SQLite file.
     """
 
     def __init__(
@@ -89,8 +91,11 @@ class Service:
         timed: bool = False,
         command: Sequence[str] = SERVE,
         settings: dict[str, str | int] | None = None,
+        database: BenchServer | None = None,
     ) -> None:
         self._sink = sink
+        self.database = database
+        self.name = ""
         self._fanout = fanout
         self._timed = timed
         self._folder = Path(tempfile.mkdtemp(prefix="run-", dir=folder))
@@ -101,6 +106,9 @@ class Service:
             "stranger_requests_per_minute": 0,
         }
         self.server = Server(self._folder / "data", limits | (settings or {}), command=command)
+        if database is not None:
+            self.name = database.migrated()
+            self.server.settings |= node_settings(database.dsn(self.name))
 
     def __enter__(self) -> "Service":
         try:
@@ -123,11 +131,15 @@ class Service:
         trace: TracebackType | None,
     ) -> None:
         self.server.close()
+        if self.database is not None:
+            self.database.drop(self.name)
         shutil.rmtree(self._folder, ignore_errors=True)
 
     @property
     def database_bytes(self) -> int:
         """What the run has written, the WAL included."""
+        if self.database is not None:
+            return self.database.database_bytes(self.name)
         return sum(file.stat().st_size for file in (self._folder / "data").iterdir())
 
     def _fit(self) -> None:

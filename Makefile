@@ -4,6 +4,8 @@ PYTHON ?= python3
 ARGS ?=
 # How many processes the tests use; files are shared out whole.
 WORKERS ?= 2
+# What the benchmark works on: sqlite or postgres.
+STORE ?= sqlite
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -24,7 +26,7 @@ UV := uv pip compile -q --universal --generate-hashes --no-header --python-versi
 PIP_COMPILE := pip-compile -q --generate-hashes --no-header --allow-unsafe --strip-extras \
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host
 
-.PHONY: help demo test test-long check bench lint types fmt lock clean
+.PHONY: help demo test test-long chaos check bench lint types fmt lock clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -43,11 +45,15 @@ test-long: $(DEV) ## the tests that take minutes: crashes, load, browser
 		|| [ $$? -eq 5 ]
 	$(BIN)/python -m pytest tests -m "long and alone" $(ARGS) || [ $$? -eq 5 ]
 
+chaos: $(DEV) ## several nodes killed, paused and cut off for longer; TOCSIN_CHAOS_SECONDS of kills
+	TOCSIN_CHAOS_SECONDS=$${TOCSIN_CHAOS_SECONDS:-180} $(BIN)/python -m pytest -m long -s \
+		tests/blackbox/test_cluster_*.py tests/storage/test_postgres.py $(ARGS)
+
 check: lint types ## everything a change must pass: lint, types, layers, tests
 	@$(MAKE) --no-print-directory test
 
-bench: $(DEV) ## measure; ARGS names what
-	$(BIN)/python -m bench $(ARGS)
+bench: $(DEV) ## measure; ARGS names what, STORE=postgres the other store
+	$(BIN)/python -m bench --store $(STORE) $(ARGS)
 
 lint: $(DEV) ## ruff and the layer contracts
 	$(BIN)/ruff check $(SOURCES)

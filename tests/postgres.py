@@ -37,10 +37,18 @@ _databases = itertools.count(1)
 
 
 class PostgresServer:
-    """One server and its databases; `own` is one that may be stopped."""
+    """One server and its databases; `own` is one that may be stopped.
 
-    def __init__(self, dsn: str = "") -> None:
+    It lies in a new directory, by default among the system's temporary ones. `also` is another
+    address for it to listen on; who is in one network with it is let in.
+    """
+
+    OPTIONS = "-c fsync=off -c full_page_writes=off -c shared_buffers=64MB -c autovacuum_naptime=10"
+
+    def __init__(self, dsn: str = "", *, within: Path | None = None, also: str = "") -> None:
         self.own = not dsn
+        self._within = within
+        self._also = also
         self._base = dsn.rpartition("/")[0]
         self._made: list[str] = []
         self._template = False
@@ -65,7 +73,7 @@ class PostgresServer:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port: int = probe.getsockname()[1]
-        self._folder = Path(tempfile.mkdtemp(prefix="tocsin-pg-"))
+        self._folder = Path(tempfile.mkdtemp(prefix="tocsin-pg-", dir=self._within))
         # PostgreSQL refuses to run as root.
         root = os.geteuid() == 0
         self._who: dict[str, Any] = {}
@@ -78,6 +86,10 @@ class PostgresServer:
             *("--encoding=UTF8", "--locale=C.UTF-8", "--no-sync", "--no-instructions"),
         )
 
+        if self._also:
+            with (self._folder / "data" / "pg_hba.conf").open("a") as rules:
+                rules.write("host all all samenet trust\n")
+
     def _run(self, program: str, *arguments: str) -> None:
         command = [str(self._binaries / program), *arguments]
         with (self._folder / "output").open("ab") as output:
@@ -87,9 +99,9 @@ class PostgresServer:
 
     def start(self) -> None:
         """Start it; commits survive `stop` because the operating system goes on."""
-        options = f"-c listen_addresses=127.0.0.1 -c port={self.port} -c fsync=off"
-        options += f" -c unix_socket_directories={self._folder} -c full_page_writes=off"
-        options += " -c shared_buffers=64MB -c max_connections=200 -c autovacuum_naptime=10"
+        addresses = ",".join(filter(None, ("127.0.0.1", self._also)))
+        options = f"-c listen_addresses={addresses} -c port={self.port} -c max_connections=200"
+        options += f" -c unix_socket_directories={self._folder} {self.OPTIONS}"
         data, log = str(self._folder / "data"), str(self._folder / "log")
         self._run("pg_ctl", "-D", data, "-l", log, "-w", "-t", "120", "start", "-o", options)
 
@@ -135,10 +147,16 @@ class PostgresServer:
             self._template = True
         return self._create(TEMPLATE)
 
+    def copy(self, database: str) -> str:
+        """The name of a new database with what another one has; nobody may be connected to it."""
+        return self._create(database)
+
     def clean(self, database: str) -> None:
         """Empty the tables of a migrated database: less work than another one."""
         tables = [table.name for table in metadata.sorted_tables if table.name != "meta"]
-        self.command("".join(f"DELETE FROM {table};" for table in tables), database)
+        statements = [f"DELETE FROM {table};" for table in tables]
+        statements.append("DELETE FROM meta WHERE key <> 'schema_version';")
+        self.command("".join(statements), database)
 
     def _create(self, template: str) -> str:
         name = f"tocsin_{os.getpid()}_{next(_databases)}"

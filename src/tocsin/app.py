@@ -14,6 +14,7 @@ from types import TracebackType
 import uvloop
 
 from tocsin.channels import MailTransport, Transports, equipped
+from tocsin.chores import chores
 from tocsin.clock import Clock
 from tocsin.config import (
     ConfigError,
@@ -32,35 +33,42 @@ from tocsin.domain.errors import Unavailable
 from tocsin.domain.ids import IdMaker
 from tocsin.domain.model import Channel, ChannelId
 from tocsin.engine.engine import UNSETTLED_MAX, Engine
-from tocsin.engine.janitor import Chore
 from tocsin.engine.journal import SendJournal
 from tocsin.engine.targets import Targets
-from tocsin.engine.watchdog import STANDSTILL_SECONDS, Watchdog
+from tocsin.engine.watchdog import Watchdog
 from tocsin.net.client import Client
 from tocsin.net.guard import Guard
 from tocsin.net.proxy import Proxy, ProxyInvalid, parse_proxy
 from tocsin.net.resolver import Resolver
+from tocsin.service.alerts import AlertRules
 from tocsin.service.backup import Backups
 from tocsin.service.changes import Changes
 from tocsin.service.channels import Channels
 from tocsin.service.credentials import Credentials
 from tocsin.service.directory import Directory
+from tocsin.service.duties import Duties
+from tocsin.service.evaluating import Evaluator
+from tocsin.service.exhausted import Exhausted
 from tocsin.service.failing import Failing
 from tocsin.service.guesses import Guesses
-from tocsin.service.health import PING_SECONDS, Health
-from tocsin.service.hearing import LOOK_SECONDS, Hearing
-from tocsin.service.intake import COUNT_SECONDS, Intake
+from tocsin.service.health import Health
+from tocsin.service.intake import Intake
+from tocsin.service.issues import Issues
 from tocsin.service.jobs import JobRunner
 from tocsin.service.keys import Keys
 from tocsin.service.links import Links
 from tocsin.service.log import Log
 from tocsin.service.master_key import MasterKey
 from tocsin.service.members import Members
+from tocsin.service.outbox import Outbox
 from tocsin.service.people import People
 from tocsin.service.publish import Publisher
+from tocsin.service.retention import Retention
 from tocsin.service.routing import Routing
+from tocsin.service.serving import Serving
 from tocsin.service.sessions import Sessions
 from tocsin.service.slack import SlackSetup
+from tocsin.service.statistics import Statistics
 from tocsin.service.testing import Tester
 from tocsin.service.vault import Vault
 from tocsin.service.vetting import Vetting
@@ -70,15 +78,9 @@ from tocsin.storage.control.sending import channel_for_sending
 from tocsin.telemetry.exposition import Metrics
 from tocsin.web import metrics
 from tocsin.web.asgi import build
-from tocsin.web.server import HttpServer
+from tocsin.web.bare import BareSite
+from tocsin.web.server import Application, HttpServer
 
-JOBS_SECONDS = 1.0
-FAILING_SECONDS = 60.0
-FLUSH_SECONDS = 10.0
-KEYS_SECONDS = 60.0
-KEYS_PER_STEP_MAX = 2_000
-TIDY_SECONDS = 600.0
-TIME_SECONDS = 20.0
 CLOSE_SECONDS = 30.0
 STOP_SECONDS = 90.0
 
@@ -133,7 +135,7 @@ class App:
         if self._failure is not None:
             raise self._failure
 
-    def _failed(self, error: BaseException) -> None:
+    def failed(self, error: BaseException) -> None:
         """A part has ended by itself: the process must, and say so."""
         self.health.failed = True
         if self._failure is None:
@@ -146,7 +148,7 @@ class App:
         check_for_nodes(settings)
         self.clock = Clock()
         self.health = Health(self.clock)
-        signals = Signals(died=self._failed)
+        signals = Signals(died=self.failed)
         private_folder(settings.data_dir)
         private_folder(settings.sqlite_path.parent)
         journal = stack.enter_context(
@@ -199,8 +201,9 @@ class App:
             in_flight_max=settings.in_flight_max,
             channel_in_flight_max=settings.channel_in_flight_max,
             changed=self.routing.invalidate,
-            failed=self._failed,
-            chores=self._chores(store),
+            failed=self.failed,
+            noted=lambda: self.outbox.soon(),
+            claims=settings.delivers,
         )
         self.publisher = Publisher(
             store=store,
@@ -232,6 +235,7 @@ class App:
             self.sessions.forget,
             self.directory.forget,
         ]
+        self._wire_watching(changes, store)
 
     def _slack_setup(self) -> SlackSetup:
         settings = self.settings
@@ -244,6 +248,36 @@ class App:
             api_url=settings.slack_api_url,
             wall_ms=self.clock.wall_ms,
         )
+
+    def _wire_watching(self, changes: Changes, store: Store) -> None:
+        """What watches deliveries and tells of them, and all that is done again and again."""
+        settings = self.settings
+        self.outbox = Outbox(store, self.publisher)
+        self.statistics = Statistics(changes=changes, directory=self.directory)
+        self.exhausted = Exhausted(store, self.publisher)
+        self.issues = Issues(changes=changes, directory=self.directory)
+        self.alert_rules = AlertRules(
+            changes=changes,
+            directory=self.directory,
+            rules_max=settings.alert_rules_per_organization_max,
+        )
+        self.evaluator = Evaluator(store, self.clock)
+        self.serving = Serving(
+            store,
+            self.clock,
+            ready=self.health.ready,
+            refused=lambda: self.publisher.counts.refused,
+        )
+        self.duties = Duties(store, self.clock)
+        self.retention = Retention(
+            store,
+            self.clock,
+            days=settings.retention_days,
+            waiting_hours=settings.delivery_hours_max,
+            published=lambda: self.publisher.counts.accepted,
+            wake=self.engine.wake,
+        )
+        self.engine.take_on(chores(self, store))
 
     def _wire_people(self, changes: Changes) -> None:
         self.sessions = Sessions(changes=changes)
@@ -268,48 +302,6 @@ class App:
             guesses=self.guesses,
         )
 
-    def _chores(self, store: Store) -> tuple[Chore, ...]:
-        async def ping() -> None:
-            try:
-                async with asyncio.timeout(STANDSTILL_SECONDS):
-                    await store.ping()
-            except TimeoutError:
-                self._failed(RuntimeError("the database has not answered for too long"))
-            else:
-                self.health.answered()
-
-        async def forget_keys() -> None:
-            before_ms = self.clock.wall_ms() - self.settings.idempotency_hours * 3_600_000
-            forgotten = KEYS_PER_STEP_MAX
-            while forgotten == KEYS_PER_STEP_MAX:
-                forgotten = await store.forget_keys(before_ms, KEYS_PER_STEP_MAX)
-
-        async def count_waiting() -> None:
-            await self.intake.count(store)
-
-        async def tidy() -> None:
-            await self.people.tidy(audit_days=self.settings.audit_days)
-
-        return (
-            Chore("asking the database", PING_SECONDS, ping),
-            *self._hearing(store),
-            Chore("running jobs", JOBS_SECONDS, self.runner.run_once),
-            Chore("looking for channels that only fail", FAILING_SECONDS, self.failing.run_once),
-            Chore("noting uses of keys", FLUSH_SECONDS, self.credentials.flush),
-            Chore("forgetting idempotency keys", KEYS_SECONDS, forget_keys),
-            Chore("counting what waits", COUNT_SECONDS, count_waiting),
-            Chore("noting the time", TIME_SECONDS, store.note_time),
-            Chore("noting failed sign-ins", FLUSH_SECONDS, lambda: self.guesses.flush()),
-            Chore("removing what people left behind", TIDY_SECONDS, tidy),
-        )
-
-    def _hearing(self, store: Store) -> tuple[Chore, ...]:
-        """On one file there is nobody else to hear of."""
-        if not self.settings.postgres:
-            return ()
-        hearing = Hearing(store, self.routing.invalidate)
-        return (Chore("hearing of other nodes", LOOK_SECONDS, hearing.look),)
-
     async def _start(self, stack: AsyncExitStack, store: Store, sealer: Sealer) -> None:
         settings = self.settings
         await stack.enter_async_context(self.passwords)
@@ -326,29 +318,35 @@ class App:
         stack.push_async_callback(self.master_key.close)
         await stack.enter_async_context(self.resolver)
         await stack.enter_async_context(self.client)
+        stack.push_async_callback(self.duties.give_up)
         await stack.enter_async_context(self.engine)
         stack.push_async_callback(self.publisher.close)
         stack.push_async_callback(self.tester.close)
         await store.ping()
         self.health.answered()
-        front = build(self, settings, cursor_key=sealer.derive("cursors"))
-        server = await self._serve(stack, HttpServer(front, settings))
+        site: Application = BareSite(self)
+        if settings.serves:
+            front = build(self, settings, cursor_key=sealer.derive("cursors"))
+            self.metrics.sources.append(front.counts.samples)
+            site = front
+        server = await self._serve(stack, HttpServer(site, settings))
         self.metrics.slow_sources.append(store.samples)
         self.metrics.sources += [
             lambda: metrics.samples(self.health, settings),
             self.publisher.samples,
             self.engine.samples,
             self.runner.ended.samples,
+            self.retention.samples,
+            self.failing.disabled.samples,
             self.resolver.lookups.samples,
-            front.counts.samples,
             server.bounds.samples,
         ]
         if settings.metrics_port:
-            site = metrics.MetricsSite(self.metrics)
-            await self._serve(stack, HttpServer(site, settings, port=settings.metrics_port))
+            open_one = metrics.MetricsSite(self.metrics)
+            await self._serve(stack, HttpServer(open_one, settings, port=settings.metrics_port))
         host, port = server.address
         self.url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-        token = await self.links.first()
+        token = await self.links.first() if settings.serves else None
         if token is not None:
             self.first_link = f"{settings.public_url or self.url}/link/{token}"
 
@@ -362,9 +360,9 @@ class App:
         try:
             await server.finished()
         except Exception as error:
-            self._failed(error)
+            self.failed(error)
         else:
-            self._failed(RuntimeError("the HTTP server has ended"))
+            self.failed(RuntimeError("the HTTP server has ended"))
 
     async def _flush_uses(self) -> None:
         try:

@@ -52,6 +52,9 @@ class Settings(BaseSettings):
     store: str = Field(
         "", repr=False, description="empty: SQLite in the data directory; postgresql://… for nodes"
     )
+    role: Literal["all", "api", "engine"] = Field(
+        "all", description="of this node: all; api serves and publishes, engine delivers"
+    )
     postgres_prepared: bool = Field(
         True, description="false where a proxy between here and PostgreSQL pools transactions"
     )
@@ -76,10 +79,17 @@ class Settings(BaseSettings):
         2_000_000, ge=1, description="publishing is refused above it"
     )
     channels_per_organization_max: int = Field(1000, ge=1, le=5000, description="quota")
+    alert_rules_per_organization_max: int = Field(200, ge=1, le=5000, description="quota")
     disable_after_hours: int = Field(
         120, ge=0, le=8760, description="of nothing but failures, a channel is disabled; 0 is off"
     )
     idempotency_hours: int = Field(24, ge=1, le=8760, description="how long a key is remembered")
+    retention_days: int = Field(
+        30, ge=1, le=36500, description="how long events, deliveries and attempts are kept"
+    )
+    delivery_days_max: int = Field(
+        14, ge=1, le=36500, description="how long a delivery may wait; retention shortens it"
+    )
     sign_in_failures_max: int = Field(
         10, ge=0, description="of one account in 15 minutes; 0 is off"
     )
@@ -174,6 +184,22 @@ class Settings(BaseSettings):
         return self.store.startswith(POSTGRES)
 
     @property
+    def serves(self) -> bool:
+        """Whether this node has an API."""
+        return self.role != "engine"
+
+    @property
+    def delivers(self) -> bool:
+        """Whether this node claims and sends what waits, and does the duties."""
+        return self.role != "api"
+
+    @property
+    def delivery_hours_max(self) -> int:
+        """How long a delivery may wait: it ends a day before it would be removed, or, where that is
+        sooner, 12 hours after it was made."""
+        return max(min(self.delivery_days_max, self.retention_days - 1) * 24, 12)
+
+    @property
     def sqlite_path(self) -> Path:
         """Where the SQLite file is."""
         if self.store.startswith("sqlite:///"):
@@ -240,8 +266,15 @@ def master_keys(settings: Settings) -> str | None:
 
 
 def check_for_nodes(settings: Settings) -> None:
-    """Raise `ConfigError` unless what all nodes of a PostgreSQL database share is set."""
+    """Raise `ConfigError` unless what all nodes of a PostgreSQL database share is set; on a file,
+    where there is no other node to share the work with."""
     if not settings.postgres:
+        if settings.role != "all":
+            raise ConfigError(
+                f"TOCSIN_ROLE: {settings.role} leaves the rest of the work to other nodes, and a "
+                "SQLite file has one node: leave it at all, or set TOCSIN_STORE to a PostgreSQL "
+                "database"
+            )
         return
     if settings.master_key is None:
         raise ConfigError(

@@ -123,8 +123,8 @@ class Wire:
         self._writer = writer
 
     @classmethod
-    async def open(cls, port: int) -> "Wire":
-        return cls(*await asyncio.open_connection("127.0.0.1", port))
+    async def open(cls, port: int, host: str = "127.0.0.1") -> "Wire":
+        return cls(*await asyncio.open_connection(host, port))
 
     async def ask(self, request: bytes) -> tuple[int, bytes]:
         """Send a request; returns the reply's status and body."""

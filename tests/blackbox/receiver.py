@@ -139,9 +139,10 @@ class _Connection(asyncio.Protocol):
 
 
 class Receiver:
-    """Listens on 127.0.0.1 in a thread of its own and remembers every request."""
+    """Listens in a thread of its own, by default on 127.0.0.1, and remembers every request."""
 
-    def __init__(self) -> None:
+    def __init__(self, host: str = "127.0.0.1") -> None:
+        self.host = host
         self._scripts: dict[str, Script] = {}
         self._receipts: dict[str, list[Receipt]] = defaultdict(list)
         self._changed = threading.Condition()
@@ -164,7 +165,7 @@ class Receiver:
         """The URL of a path, which behaves as the script says."""
         if script is not None:
             self.behave(path, script)
-        return f"http://127.0.0.1:{self.port}{path}"
+        return f"http://{self.host}:{self.port}{path}"
 
     def behave(self, path: str, script: Script) -> None:
         """From now on the path behaves like that."""
@@ -205,7 +206,7 @@ class Receiver:
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
-        listen = self._loop.create_server(lambda: _Connection(self), "127.0.0.1", 0, backlog=1024)
+        listen = self._loop.create_server(lambda: _Connection(self), self.host, 0, backlog=1024)
         server = self._loop.run_until_complete(listen)
         self.port = server.sockets[0].getsockname()[1]
         self._listening.set()

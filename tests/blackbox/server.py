@@ -185,6 +185,10 @@ class Server:
         return given or (self.data_dir / "operator-token").read_text().strip()
 
     @property
+    def host(self) -> str:
+        return urlsplit(self.url).hostname or "127.0.0.1"
+
+    @property
     def port(self) -> int:
         port = urlsplit(self.url).port
         assert port is not None
@@ -204,7 +208,7 @@ class Server:
         sent = {"content-type": "application/json"} if raw is not None else {}
         if token is not None:
             sent["authorization"] = f"Bearer {token}"
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=CALL_SECONDS_MAX)
+        connection = http.client.HTTPConnection(self.host, self.port, timeout=CALL_SECONDS_MAX)
         try:
             connection.request(method, path, raw, sent | dict(headers or {}))
             answer = connection.getresponse()
@@ -245,6 +249,10 @@ class Tenant:
         self.key = key
         self.projects = projects
         self.root = f"{API}/organizations/{organization}"
+
+    def at(self, server: Server) -> "Tenant":
+        """The same one at another node."""
+        return Tenant(server, self.organization, self.key, self.projects)
 
     def call(self, method: str, path: str, body: Any = None, **query: str | int) -> Reply:
         """A native call; `path` is below the organization."""

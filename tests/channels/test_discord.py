@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.channels.contract import CANARY, EVENTS, NOW_MS, ChannelTypeContract, event, reply
 from tests.channels.contract import sending as sending_of
-from tests.channels.test_slack import JSON, NICE
+from tests.channels.test_slack import JSON, NICE, origin_of
 
 from tocsin.channels import channel_types, dump
 from tocsin.domain.errors import Invalid
@@ -93,9 +93,8 @@ class TestDiscord(ChannelTypeContract):
 
 @pytest.mark.parametrize("name", NICE)
 def test_a_message_looks_like_its_example(name: str) -> None:
-    origin = Origin.TEST if name == "test" else Origin.EVENT
     wanted = json.loads((EXAMPLES / f"{name}.json").read_text(encoding="utf-8"))
-    assert message(NICE[name], origin) == wanted
+    assert message(NICE[name], origin_of(name)) == wanted
 
 
 @pytest.mark.parametrize(

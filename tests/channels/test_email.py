@@ -20,7 +20,7 @@ from tests.channels.contract import (
     reply,
     sending,
 )
-from tests.channels.test_slack import JSON, NICE
+from tests.channels.test_slack import JSON, NICE, origin_of
 
 from tocsin.channels import Transports, channel_types, equipped
 from tocsin.domain.errors import Invalid
@@ -33,7 +33,10 @@ EMAIL = channel_types()["email"]
 TO = ["ana@example.com", "ops@fjord.example"]
 SETTINGS = EMAIL.parse_settings({"to": TO})
 EXAMPLES = Path(__file__).parent / "email"
-TOLD = ("build.from_ci", "feedback.created", "certificate.will_expire", "generic", "test")
+TOLD = (
+    *("build.from_ci", "feedback.created", "certificate.will_expire", "generic", "test"),
+    *("alert.triggered", "alert.resolved"),
+)
 
 
 class Post:
@@ -140,7 +143,7 @@ class TestEmail(ChannelTypeContract):
 
 @pytest.mark.parametrize("name", TOLD)
 def test_a_mail_looks_like_its_example(name: str) -> None:
-    mail = mail_of(NICE[name], Origin.TEST if name == "test" else Origin.EVENT)
+    mail = mail_of(NICE[name], origin_of(name))
     text = f"Subject: {mail.subject}\n\n{mail.text}"
     assert text == (EXAMPLES / f"{name}.txt").read_text(encoding="utf-8")
     assert mail.html == (EXAMPLES / f"{name}.html").read_text(encoding="utf-8")

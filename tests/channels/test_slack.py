@@ -37,6 +37,20 @@ JSON = st.recursive(
     max_leaves=30,
 )
 
+ALERT: dict[str, Any] = {
+    "alert_rule": {"id": "7" * 24, "name": "Half of <it> fails", "rule_type": "failure_rate"},
+    "trigger_reason": "24 of 40 attempts failed within 15 minutes: 60 %, more than 50 %.",
+    "trigger_data": {
+        "failure_rate": 0.6,
+        "threshold": 0.5,
+        "failed": 24,
+        "attempts": 40,
+        "window_minutes": 15,
+    },
+    "source_id": None,
+    "destination_id": None,
+}
+
 NICE: dict[str, Event] = {
     "build.created": event(
         {
@@ -130,8 +144,43 @@ NICE: dict[str, Event] = {
         ),
     ),
     "generic": event({"order": {"id": 1042, "total": 17.5, "paid": True}}, type="shop.order.paid"),
+    "alert.triggered": event(ALERT, type="alert.triggered"),
+    "alert.resolved": event(
+        ALERT | {"resolved_at": "2023-11-14T22:43:20.000Z"}, type="alert.resolved"
+    ),
+    "alert.issue_opened": event(
+        {
+            "alert_rule": {"id": "7" * 24, "name": "New trouble", "rule_type": "issue_opened"},
+            "trigger_reason": "2 issues opened, among them: The target answers HTTP 503.",
+            "trigger_data": {
+                "count": 2,
+                "issues": [
+                    {
+                        "id": "8" * 24,
+                        "title": "The target answers HTTP 503",
+                        "destination_id": "9" * 24,
+                    },
+                    {
+                        "id": "9" * 24,
+                        "title": "The target did not answer in time",
+                        "destination_id": "9" * 24,
+                    },
+                ],
+            },
+            "source_id": None,
+            "destination_id": None,
+        },
+        type="alert.triggered",
+    ),
     "test": event({"message": "This is a test."}, type="tocsin.test"),
 }
+
+
+def origin_of(name: str) -> Origin:
+    """Why an example is sent."""
+    if name == "test":
+        return Origin.TEST
+    return Origin.ALERT if name.startswith("alert.") else Origin.EVENT
 
 
 def message(of: Event, origin: Origin = Origin.EVENT) -> Any:
@@ -160,9 +209,8 @@ class TestSlack(ChannelTypeContract):
 
 @pytest.mark.parametrize("name", NICE)
 def test_a_message_looks_like_its_example(name: str) -> None:
-    origin = Origin.TEST if name == "test" else Origin.EVENT
     wanted = json.loads((EXAMPLES / f"{name}.json").read_text(encoding="utf-8"))
-    assert message(NICE[name], origin) == wanted
+    assert message(NICE[name], origin_of(name)) == wanted
 
 
 def test_without_labels_only_the_url_is_stored() -> None:

@@ -1,11 +1,14 @@
 """Every command that speaks to a server, against a real one."""
 
 import json
+import socket
 import stat
 import subprocess
 
 import pytest
 from tests.cli.running import Cli, lines_until
+
+from tocsin.cli.address import announced
 
 HOSTILE = "evil \x1b[31mred\x1b[0m \u202eright"
 
@@ -84,6 +87,9 @@ def test_from_channel_to_retry(beside: Cli) -> None:
         delivery = beside.json("deliveries", "show", delivery["id"])
     assert "delivered" in beside.good("deliveries", "--channel", id)
     assert "delivered" in beside.good("deliveries", "show", delivery["id"])
+    counted = beside.json("stats", "--channel", id, "--bucket", "day")["data"]
+    assert sum(row["delivered"] for row in counted) == 1
+    assert "0.0 %" in beside.good("stats", "--project", "ios", "--bucket", "day")
     again = beside.json("retry", delivery["id"])
     assert again["data"][0]["id"] == delivery["id"]
     arrivals, code = finish(process)
@@ -157,11 +163,26 @@ def test_doctor_finds_nothing_wrong_here_and_everything_elsewhere(beside: Cli, c
     assert "no data directory" in cli.good("doctor")
     folder = cli.folder / ".tocsin"
     folder.mkdir(mode=0o755)
-    (folder / "url").write_text("http://127.0.0.1:9\n")
-    ended = cli.run("doctor")
+    with announced(folder, "http://127.0.0.1:9"):
+        ended = cli.run("doctor")
     assert ended.returncode == 1
     assert "chmod 700" in ended.stdout
     assert "no server answers" in ended.stdout
+
+
+def test_the_address_of_a_server_that_was_killed_is_nobodys(cli: Cli) -> None:
+    folder = cli.folder / ".tocsin"
+    folder.mkdir(mode=0o700)
+    with socket.create_server(("127.0.0.1", 0)) as stranger:
+        (folder / "url").write_text(f"http://127.0.0.1:{stranger.getsockname()[1]}\n")
+        (folder / "operator-token").write_text("o" * 40)
+        ended = cli.run("orgs")
+        assert ended.returncode == 1
+        assert "no server runs" in ended.stderr
+        assert "no server runs" in cli.run("doctor").stdout
+        stranger.settimeout(0)
+        with pytest.raises(BlockingIOError):
+            stranger.accept()
 
 
 def test_no_server_says_how_to_start_one(cli: Cli) -> None:

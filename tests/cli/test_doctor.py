@@ -47,6 +47,11 @@ def test_a_sound_directory(inside: Inside, folder: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == before
 
 
+def test_a_part_of_the_work_on_one_file(inside: Inside, folder: Path) -> None:
+    found = findings(inside, "--role", "api")
+    assert only(found, "TOCSIN_ROLE").startswith("bad: ")
+
+
 def test_open_files(inside: Inside, folder: Path) -> None:
     backups = folder / "backups"
     backups.mkdir(mode=0o755)
@@ -110,6 +115,20 @@ def test_wide_networks_and_an_open_port(inside: Inside, folder: Path) -> None:
     assert only(found, "every address")
     assert "10.0.0.0/8" in only(found, "16,777,216")
     assert not any("10.1.2.0" in what for what in found)
+
+
+def test_what_is_kept_for_too_short(inside: Inside, folder: Path) -> None:
+    found = findings(inside, "--retention-days", "2", "--idempotency-hours", "72")
+    assert "24 hours" in only(found, "TOCSIN_DELIVERY_DAYS_MAX=14")
+    assert only(found, "idempotency key").startswith("note")
+
+
+def test_what_retention_has_removed(inside: Inside, folder: Path) -> None:
+    connection = sqlite3.connect(folder / "tocsin.db")
+    with connection:
+        connection.execute("INSERT INTO meta VALUES ('purged_events', '1234')")
+    connection.close()
+    assert "1,234 events, 0 deliveries" in inside.good("doctor")
 
 
 def test_little_room(inside: Inside, folder: Path) -> None:

@@ -108,12 +108,89 @@ def test_alerts() -> None:
     )
     resolved = message_of(event(data, "alert.resolved"), Origin.ALERT)
     assert (resolved.title, resolved.severity) == ("Resolved: Failing", "info")
+    assert resolved.text == "It is over. It was: half of all attempts failed"
     assert message_of(event({}, "alert.triggered"), Origin.ALERT).title == "Alert: rule"
 
 
-def test_operational_events_have_a_severity() -> None:
-    message = message_of(event({}, "tocsin.channel.disabled"), Origin.OPERATIONAL)
-    assert (message.title, message.severity) == ("Channel disabled", "error")
+@pytest.mark.parametrize(
+    ("figures", "fields"),
+    [
+        (
+            {"failure_rate": 0.6, "threshold": 0.5, "failed": 24, "window_minutes": 15},
+            (
+                ("Failure rate", "60 %"),
+                ("Threshold", "50 %"),
+                ("Failed", "24"),
+                ("Window", "15 min"),
+            ),
+        ),
+        (
+            {"latency_ms": 3081, "threshold_ms": 3_600_000.5, "percentile": 99.9},
+            (("Latency", "3,081 ms"), ("Threshold", "3,600,000.5 ms"), ("Percentile", "p99.9")),
+        ),
+        (
+            {"drop_percent": 97.5, "threshold": 50, "events": 3, "events_before": 120},
+            (("Drop", "97.5 %"), ("Threshold", "50 %"), ("Events", "3"), ("Events before", "120")),
+        ),
+        ({"exhausted": 4, "threshold": 3}, (("Exhausted", "4"), ("Threshold", "3"))),
+        (
+            {"count": 2, "issues": [{"title": "One"}, {"title": 2}, None, {"title": "Two"}]},
+            (("Count", "2"), ("Issue", "One"), ("Issue", "Two")),
+        ),
+        ({"latency_ms": "slow", "percentile": None}, (("Latency ms", "slow"),)),
+    ],
+)
+def test_the_figures_of_an_alert_have_units(figures: Any, fields: Any) -> None:
+    data = {"alert_rule": {"name": "x"}, "trigger_reason": "y", "trigger_data": figures}
+    assert message_of(event(data, "alert.triggered"), Origin.ALERT).fields == fields
+
+
+CHANNEL = {"id": "c" * 24, "name": "On call", "type": "webhook"}
+AT = "2026-11-20T09:30:00.000Z"
+
+
+@pytest.mark.parametrize(
+    ("type", "data", "title", "text", "severity"),
+    [
+        ("channel.failing", {"failures": 5, "last_error": "timeout"},
+         "Channel “On call” is failing", "The last 5 deliveries to it have failed.", "warning"),
+        ("channel.recovered", {},
+         "Channel “On call” has recovered", "A delivery to it has arrived again.", "info"),
+        ("channel.disabled", {"reason": "gone"},
+         "Channel “On call” is disabled",
+         "Its target says that it is gone for good. What is sent to it waits until somebody "
+         "enables it.", "error"),
+        ("channel.disabled", {"reason": "failing", "failing_since": AT, "failures": 40},
+         "Channel “On call” is disabled",
+         "It has only failed since 2026-11-20 09:30 UTC. What is sent to it waits until somebody "
+         "enables it.", "error"),
+        ("delivery.exhausted", {"minute": AT, "count": 4000, "last_error": "timeout"},
+         "4000 deliveries to channel “On call” were given up",
+         "In the minute from 2026-11-20 09:30 UTC. Retry them once the target works.", "error"),
+        ("delivery.exhausted", {"minute": AT, "count": 1, "last_error": "timeout"},
+         "1 delivery to channel “On call” was given up",
+         "In the minute from 2026-11-20 09:30 UTC. Retry it once the target works.", "error"),
+    ],
+)  # fmt: skip
+def test_operational_events(
+    type: str, data: dict[str, Any], title: str, text: str, severity: str
+) -> None:
+    told = message_of(event({"channel": CHANNEL} | data, f"tocsin.{type}"), Origin.OPERATIONAL)
+    assert (told.title, told.text, told.severity) == (title, text, severity)
+    fields = {"Channel type": "webhook"}
+    fields |= {"Last error": "timeout"} if "last_error" in data else {}
+    assert dict(told.fields) == fields
+
+
+@pytest.mark.parametrize("data", [{}, {"channel": 1, "minute": 2, "count": "x", "failures": True}])
+def test_operational_events_say_something_whatever_is_in_them(data: dict[str, Any]) -> None:
+    told = message_of(event(data, "tocsin.channel.disabled"), Origin.OPERATIONAL)
+    assert (told.title, told.severity) == ("A channel is disabled", "error")
+    told = message_of(event(data, "tocsin.delivery.exhausted"), Origin.OPERATIONAL)
+    assert (told.title, told.severity) == ("Deliveries to a channel were given up", "error")
+    told = message_of(event(data, "tocsin.channel.failing"), Origin.OPERATIONAL)
+    assert (told.title, told.text) == ("A channel is failing", "")
+    assert message_of(event(data, "tocsin.other"), Origin.OPERATIONAL).title == "Other"
 
 
 @pytest.mark.parametrize(

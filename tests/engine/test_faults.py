@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -18,6 +19,7 @@ from tocsin.domain.errors import Unavailable
 from tocsin.domain.model import Channel, ChannelId, OrganizationId, Origin
 from tocsin.domain.outcome import Reason, Retry
 from tocsin.engine.attempt import DeliveryAttempt
+from tocsin.engine.settler import ANSWER_SECONDS_MAX
 from tocsin.engine.targets import Targets
 from tocsin.storage.base import Held, NewEvent, Settled, Settlement
 from tocsin.storage.control.sending import channel_for_sending
@@ -72,6 +74,45 @@ async def test_storage_trouble_adds_no_sends(tmp_path: Path, receiver: Receiver)
         assert len(await parts.attempts(450)) == 450
         await parts.idle()
         assert parts.engine.settler.unsettled == 0
+
+
+class Silent(SqliteStore):
+    """A store that answers no settle before it is `back`."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.back = asyncio.Event()
+        self.back.set()
+
+    async def settle(self, settlements: Sequence[Settlement]) -> Settled:
+        await self.back.wait()
+        return await super().settle(settlements)
+
+
+async def test_a_store_that_is_silent_ends_sending_like_one_that_is_away(
+    tmp_path: Path, receiver: Receiver
+) -> None:
+    """What is sent while nobody knows that the store is out of reach is sent again by others."""
+    async with running(tmp_path, store_type=Silent) as parts:
+        store = cast(Silent, parts.store)
+        await parts.channel(receiver.url)
+        await parts.publish(20)
+        await parts.settled(20)
+        store.back.clear()
+        began = time.monotonic()
+        await parts.publish(20)
+        await receiver.came(40)
+        async with asyncio.timeout(30):
+            while parts.engine.settler.ready:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        assert time.monotonic() - began >= ANSWER_SECONDS_MAX
+        await parts.publish(50)
+        await asyncio.sleep(1)
+        assert len(receiver.bodies) == 40, "a send began while the store was silent"
+        store.back.set()
+        found = await parts.settled(90)
+        assert len(receiver.bodies) == 90
+        assert {row["attempt_count"] for row in found} == {1}
 
 
 async def test_what_a_refused_publish_left_behind_is_delivered(

@@ -1,10 +1,12 @@
-"""One service in this process for the whole table."""
+"""One service in this process for the whole table, and another one of it on PostgreSQL."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from tests.blackbox.server import node_settings
 from tests.hostile.world import SETTINGS, World
+from tests.postgres import server
 from tests.web.people import weak
 
 from tocsin.app import App
@@ -17,10 +19,35 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return True if left_out and collection_path.name == "test_schemathesis.py" else None
 
 
-@pytest.fixture(scope="session")
-async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
-    folder = tmp_path_factory.mktemp("hostile")
-    async with App(load(SETTINGS | {"data_dir": folder}), passwords=weak()) as app:
+QUICK_ON_POSTGRES = (
+    "native POST /api/v1/organizations/{org}/channels",
+    "native POST /api/v1/organizations/{org}/keys",
+    "native POST /api/v1/organizations/{org}/projects",
+    "hookstream POST /v1/notification-channels",
+    "applivery POST /v1/organizations/{org}/notifications",
+)
+"""Rows whose fields are tried on PostgreSQL every time, the rest with the long tests."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.parent != Path(__file__).parent or "[postgres-" not in item.name:
+            continue
+        tried = item.name.partition("[postgres-")[2].rstrip("]").rpartition(" ")[0]
+        if tried not in QUICK_ON_POSTGRES:
+            item.add_marker(pytest.mark.long)
+
+
+@pytest.fixture(scope="session", params=["sqlite", "postgres"])
+async def world(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[World]:
+    settings = SETTINGS | {"data_dir": tmp_path_factory.mktemp("hostile")}
+    if request.param == "postgres":
+        shared = node_settings(server().dsn(server().migrated()))
+        settings |= {name.removeprefix("TOCSIN_").lower(): shared[name] for name in shared}
+    async with App(load(settings), passwords=weak()) as app:
         found = World(app)
         yield found
         found.close()

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from tests.hostile.alert_rows import CHANGE, CONFIGS, NEW, OF_TYPE, RULE, RULES
 from tests.hostile.registry import Row
 from tests.hostile.rules import (
     ANYTHING,
@@ -21,12 +22,14 @@ from tests.hostile.rules import (
     text,
     types,
     url,
+    words,
 )
 from tests.hostile.world import HOOK
 
 H = "/v1/notification-channels"
 KEYS = "/v1/auth/api-keys"
 ENVIRONMENTS = "/v1/environments"
+ISSUES = "/v1/issues"
 MASK = "\u2022\u2022\u2022\u2022"
 
 _ENVIRONMENT = types("string") + good(
@@ -179,6 +182,31 @@ _ENV_ASKED = listed(("{project}", "env_{project}", "one", ""), ok=True) + listed
     ("{none}", "nowhere", "%00"), ok=False
 )
 
+_ONE_ORGANIZATION = {"org_id": _ORGANIZATIONS_ASKED + absent(ok=False) + listed(("",), ok=False)}
+_ISSUES_ASKED: dict[str, Cases] = {
+    "status": listed(("open", "acknowledged", "resolved", "all"), ok=True)
+    + listed(("", "OPEN", "closed", "open%0A", "open,resolved", "%00"), ok=False),
+    "destination_id": listed(
+        ("{channel}", "ch_{channel}", "{CHANNEL}", "{elsewhere}", "{none}", ""), ok=True
+    )
+    + listed(("nowhere", "ch-{channel}", "{channel}0", "%00", "%F0%9F%98%80"), ok=False),
+    "limit": number(1, 100),
+    "offset": number(0, 999_999_999),
+    "env_id": _ENV_ASKED,
+}
+_ISSUE: dict[str, Cases] = {
+    "status": words("open", "acknowledged", "resolved") + _KEPT + bad(all="all"),
+    "snoozed_until": types("string")
+    + optional()
+    + good(year="9999-12-31T23:59:59Z", offset="2999-01-01T00:00:00.123456+14:00")
+    + bad(past="2020-01-01T00:00:00Z", first="0001-01-01T00:00:00Z", empty="", day="2999-01-01")
+    + bad(naive="2999-01-01T00:00:00", none="2999-02-30T00:00:00Z", word="tomorrow")
+    + bad(line_end="2999-01-01T00:00:00Z\n", nul="2999-01-01T00:00:00Z\0", astral=ASTRAL)
+    + bad(number_text="4102444800"),
+    "note": ANYTHING,
+    "id": ANYTHING,
+}  # fmt: skip
+
 ROWS: tuple[Row, ...] = (
     _row("POST", H, 201, token="bound", body=WEBHOOK, fields=_NEW_CHANNEL, text_field="name"),
     _row("POST", H, 201, token="bound", note="slack", body=SLACK, text_field="name",
@@ -195,6 +223,27 @@ ROWS: tuple[Row, ...] = (
          fields=_CHANNEL, text_field="name"),
     _row("DELETE", H + "/{channel}"),
     _row("POST", H + "/{channel}/test"),
+    _row("POST", RULES, 201, token="bound", body=RULE, fields=NEW, text_field="name"),
+    *(
+        _row("POST", RULES, 201, token="bound", note=type, text_field="name",
+             body=RULE | {"rule_type": type, "rule_config": config}, fields=OF_TYPE[type])
+        for type, config in CONFIGS.items()
+    ),
+    *_made_in_an_environment(RULES, RULE),
+    *_list(RULES, env_id=_ENV_ASKED),
+    _row("GET", RULES + "/{rule}"),
+    _row("PATCH", RULES + "/{rule}", body={"name": "n", "rule_config": {"threshold": 0}},
+         fields=CHANGE, text_field="name"),
+    _row("DELETE", RULES + "/{rule}"),
+    _row("GET", ISSUES, query=_ISSUES_ASKED | {"org_id": listed(("{none}", "x"), ok=True)}),
+    _row("GET", ISSUES, note="operator", token="operator", query=_ONE_ORGANIZATION),
+    _row("GET", ISSUES + "/summary",
+         query={"env_id": _ENV_ASKED, "org_id": listed(("{none}", "x"), ok=True)}),
+    _row("GET", ISSUES + "/summary", note="operator", token="operator", query=_ONE_ORGANIZATION),
+    _row("GET", ISSUES + "/{issue}"),
+    _row("PATCH", ISSUES + "/{issue}", body={"status": "open"}, text_field="note",
+         fields=_ISSUE),
+    _row("POST", ISSUES + "/{issue}/retry"),
     _row("POST", KEYS, 201, token="bound", body={"name": "k"}, text_field="name",
          fields={"name": text(1, 128) + REQUIRED, "scopes": _SCOPES, "expires_at": ANYTHING}),
     *_made_in_an_environment(KEYS, {"name": "k", "scopes": "channel.list"}),

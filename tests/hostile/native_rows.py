@@ -416,6 +416,10 @@ def _list(path: str, **query: Cases) -> Row:
 
 
 PERIOD = {"after": moment(), "before": moment()}
+# Of a short period: the other end is now, and a reply has at most 1,500 buckets.
+STATISTICS_AFTER = listed(("",), ok=True) + listed(
+    ("9999-12-31T23:59:59Z", "0001-01-01T00:00:00Z", "x", "%00", "2026-11-21"), ok=False
+)
 TYPE_QUERY = listed(("a.b", "", "anything", "x" * 5000, "%F0%9F%98%80"), ok=True) + listed(
     ("%00",), ok=False
 )
@@ -504,6 +508,15 @@ ROWS = (
           **PERIOD),
     _row("GET", ONE + "/deliveries/{delivery}"),
     _list("/attempts"),
+    _row("GET", ONE + "/stats", query={
+        "channel": listed(("{channel}", "{CHANNEL}", ""), ok=True)
+        + listed(("{none}", "x", "chan_{channel}", "{channel}0", "%00"), ok=False),
+        "project": PROJECT_QUERY,
+        "bucket": listed(("minute", "hour", "day"), ok=True)
+        + listed(("", "week", "Hour", "60", "hour%0A", "%00"), ok=False),
+        "after": STATISTICS_AFTER,
+        "before": moment(),
+    }),
     _row("POST", "/api/v1/backup", 202, token="operator"),
     _row("GET", "/api/v1/backup", token="operator"),
     _row("POST", "/api/v1/master-key/rotate", 202, token="operator"),

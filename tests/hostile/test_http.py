@@ -163,6 +163,10 @@ async def _cursor(world: World, row: Row, name: str) -> str:
         await world.make(
             f"{here}/{last}", body | ({"enabled": False} if "settings" in body else {})
         )
+    if last == "alert-rules":
+        where = {"org_id": tenant.names["org"], "env_id": tenant.names["project"]}
+        rule = {"name": "n", "rule_type": "dlq", "rule_config": {"threshold": 0}}
+        await world.make(row.path, rule | where)
     token = tenant.tokens[row.token]
     answer = await world.ask("GET", filled(row.path, tenant) + "?limit=1", token=token)
     page = answer.json()
@@ -172,6 +176,7 @@ async def _cursor(world: World, row: Row, name: str) -> str:
 
 async def test_cursors_of_other_lists_and_organizations(world: World) -> None:
     """A cursor is good for the one list of the one organization that it came from."""
+    await world.tenant("other cursors")  # so that there is a second organization
     own = {row.name: await _cursor(world, row, "cursors") for row in CURSORS}
     theirs = {row.name: await _cursor(world, row, "other cursors") for row in CURSORS}
     tenant = await world.tenant("cursors")

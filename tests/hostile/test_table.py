@@ -94,6 +94,8 @@ def _template(path: str) -> str:
         "none",
         "whole",
         "environment",
+        "rule",
+        "issue",
     ):
         path = path.replace(f"{{{name}}}", "{id}")
     return path

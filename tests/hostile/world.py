@@ -1,14 +1,14 @@
 """The whole service in this process, a tenant for each call, and a look at what is stored."""
 
 import json
-import sqlite3
-from pathlib import Path
 from typing import Any
 
 from msgspec import Struct
 from msgspec.structs import replace
 from tests.hostile.rules import ABSENT, Raw
+from tests.hostile.stored import InPostgres, InSqlite, Stored
 from tests.web.fakes import Answer, Client
+from tests.web.issues import make_issue
 from tests.web.people import cookie, new_user, sign_in
 
 from tocsin.app import App
@@ -29,15 +29,10 @@ SETTINGS: dict[str, Any] = {
     "requests_per_minute": 0,
     "stranger_requests_per_minute": 0,
     "channels_per_organization_max": 5000,
+    "alert_rules_per_organization_max": 5000,
     "sign_in_failures_max": 0,
     "sign_in_failures_per_address_max": 0,
 }
-
-# What changes by itself, and no row that anybody makes.
-_PASSING = {"nodes", "meta"}
-_LATER = {"audit": "action <> 'user.sign_in_failed'"}
-"""Failed sign-ins are noted some seconds after their answer."""
-_COUNTED = {"keys": {"last_used_at", "request_count"}}
 
 
 class Tenant(Struct):
@@ -56,32 +51,17 @@ class World:
         self.operator = app.operator_token
         self._tenants: dict[str, Tenant] = {}
         self._foreign = ""
-        path: Path = app.settings.sqlite_path
-        self._reader = sqlite3.connect(f"file:{path}?mode=ro", uri=True, isolation_level=None)
-        self._version = -1
-        self._stored: dict[str, Any] = {}
+        settings = app.settings
+        self._stored: Stored = (
+            InPostgres(settings.store) if settings.postgres else InSqlite(settings.sqlite_path)
+        )
 
     def close(self) -> None:
-        self._reader.close()
+        self._stored.close()
 
     def stored(self) -> dict[str, Any]:
-        """Every row of every table, but for what changes by itself."""
-        (version,) = self._reader.execute("PRAGMA data_version").fetchone()
-        if version != self._version:
-            self._version = version
-            self._stored = {name: self._rows(name) for name in self._tables()}
-        return self._stored
-
-    def _tables(self) -> list[str]:
-        found = self._reader.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
-        return [name for (name,) in found if name not in _PASSING and not name.startswith("sqlite")]
-
-    def _rows(self, table: str) -> Any:
-        columns = [row[1] for row in self._reader.execute(f"PRAGMA table_info({table})")]
-        shown = [name for name in columns if name not in _COUNTED.get(table, ())]
-        query = f"SELECT {', '.join(shown)} FROM {table} WHERE {_LATER.get(table, 'true')}"
-        rows = self._reader.execute(query).fetchall()
-        return len(rows), hash(frozenset(rows))
+        """See `Stored.look`."""
+        return self._stored.look()
 
     async def ask(
         self,
@@ -122,6 +102,8 @@ class World:
         published = EVENT | {"project": project, "channel_ids": [elsewhere]}
         event = (await self.make(here + "/events", published))["id"]
         found = await self.ask("GET", f"{here}/events/{event}", token=self.operator)
+        rule = {"name": "n", "rule_type": "dlq", "rule_config": {"threshold": 0}}
+        watching = await self.make("/v1/alert-rules", rule | {"org_id": org, "env_id": project})
         tokens = {"operator": self.operator}
         key = ""
         for kind, more in (
@@ -141,9 +123,11 @@ class World:
             "channel": channel,
             "whole": whole,
             "elsewhere": elsewhere,
+            "rule": watching["alert_rule"]["id"],
             "event": event,
             "delivery": found.json()["deliveries"][0]["id"],
             "key": key,
+            "issue": await make_issue(self.app, org, project, channel),
             "none": "0" * 24,
         }
         names |= {name.upper(): names[name].upper() for name in ("org", "project", "channel")}

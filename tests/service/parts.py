@@ -30,6 +30,7 @@ from tocsin.service.channels import ChannelDraft, Channels
 from tocsin.service.credentials import Credentials
 from tocsin.service.directory import Directory
 from tocsin.service.guesses import Guesses
+from tocsin.service.issues import Issues
 from tocsin.service.jobs import JobRunner
 from tocsin.service.keys import Keys
 from tocsin.service.links import Links
@@ -159,6 +160,7 @@ class Parts:
         self.log = Log(
             changes=self.changes, directory=self.directory, dispatch=self.hands, plane=store
         )
+        self.issues = Issues(changes=self.changes, directory=self.directory)
         self.routing.on_invalidate += [self.directory.forget, self.credentials.forget]
         self._people()
 

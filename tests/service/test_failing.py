@@ -1,5 +1,7 @@
 """Channels with nothing but failures for too long are disabled; on a clock that is driven."""
 
+import json
+
 import pytest
 from tests.service.parts import OPERATOR, Parts
 from tests.service.test_log import publish
@@ -55,6 +57,7 @@ async def test_after_so_many_hours_of_nothing_but_failures(target: Failures) -> 
     assert (await target.channel()).enabled
     await target.fail(1)
     assert await target.failing.run_once() == 1
+    assert target.failing.disabled[()] == 1
     channel = await target.channel()
     assert (channel.enabled, channel.disabled_reason) == (False, FAILING)
     lane = await one(parts.store, "SELECT parked, version, next_due_ms FROM lanes")
@@ -72,6 +75,30 @@ async def test_after_so_many_hours_of_nothing_but_failures(target: Failures) -> 
     assert entry.target_id == target.channel_id
     assert entry.changes["disabled_reason"] == FAILING
     assert entry.changes["failures"] == FAILURES_MIN + 1
+
+
+async def test_it_is_told_once_and_a_persons_change_is_not(target: Failures) -> None:
+    parts = target.parts
+    await target.fail(FAILURES_MIN)
+    parts.clock.ahead_ms = HOURS * HOUR_MS + 60_000
+    await target.failing.run_once()
+    await target.fail(1)
+    assert await target.failing.run_once() == 1
+    assert await target.failing.run_once() == 0
+    disabled = "SELECT * FROM outbox WHERE kind = 'channel.disabled'"
+    row = await one(parts.store, disabled)
+    assert (row["channel_id"], row["organization_id"]) == (
+        target.channel_id,
+        target.sight.organization_id,
+    )
+    body = json.loads(row["body"])
+    assert body.pop("failing_since").endswith("Z")
+    assert body == {"reason": FAILING, "failures": FAILURES_MIN + 1}
+    for enabled in (True, False):
+        await parts.channels.update(
+            OPERATOR, target.sight, target.channel_id, ChannelPatch(enabled=enabled)
+        )
+    assert await one(parts.store, disabled) == row
 
 
 async def test_enabling_it_starts_afresh(target: Failures) -> None:

@@ -5,12 +5,14 @@ from typing import Any
 
 import pytest
 from tests.service.parts import OPERATOR, Parts, caller, draft
+from tests.service.test_issues import issue
 from tests.storage.stores import new_event
 
 from tocsin.domain.errors import Forbidden, NotFound, TocsinError
 from tocsin.domain.model import ChannelId, Role
 from tocsin.domain.permissions import ALL, OPERATIONS, ROLES, Caller
 from tocsin.service.channels import ChannelPatch
+from tocsin.service.issues import IssuePatch
 from tocsin.service.recover import RecoverDraft
 from tocsin.service.sight import Page, Sight
 from tocsin.storage.control import organizations
@@ -27,6 +29,7 @@ class Scene:
         self.parts, self.who, self.sight = parts, who, sight
         self.channel_id = ChannelId(ID)
         self.key_id = self.event_id = self.delivery_id = self.member_id = self.user_id = ID
+        self.issue_id = ID
 
 
 Call = Callable[[Scene], Awaitable[Any]]
@@ -79,6 +82,10 @@ CALLS: dict[str, Call] = {
     "user.reset": lambda s: s.parts.people.reset(s.who, s.user_id),
     "user.delete": lambda s: s.parts.people.delete(s.who, s.user_id),
     "audit.list": lambda s: s.parts.directory.audit(s.who, s.sight, Page()),
+    "issue.list": lambda s: s.parts.issues.page(s.who, s.sight, offset=0, limit=1),
+    "issue.get": lambda s: s.parts.issues.get(s.who, s.sight, s.issue_id),
+    "issue.update": lambda s: s.parts.issues.update(s.who, s.sight, s.issue_id, IssuePatch()),
+    "issue.retry": lambda s: s.parts.issues.retry(s.who, s.sight, s.issue_id),
 }
 
 A, D, V, B, X = "admin", "developer", "viewer", "bound admin", "other project"
@@ -120,6 +127,10 @@ MAY: dict[str, set[str]] = {
     "user.reset": set(),
     "user.delete": set(),
     "audit.list": {A, V},
+    "issue.list": {A, D, V, B, X},
+    "issue.get": {A, D, V, B},
+    "issue.update": {A, D, B},
+    "issue.retry": {A, D, B},
 }
 UNSEEN = {
     (operation, X)
@@ -158,6 +169,7 @@ async def scene(parts: Parts) -> Scene:
     )
     await parts.store.add([event])
     made.event_id, made.delivery_id = event.event.id, event.deliveries[0].id
+    made.issue_id = await issue(parts, sight, made.channel_id, project.id)
     user, _ = await parts.people.create(
         OPERATOR, email="a@b.example", organization="acme", role=Role.VIEWER
     )
@@ -171,6 +183,7 @@ async def answer(scene: Scene, operation: str, who: Caller, sight: Sight) -> str
     seen.channel_id, seen.key_id = scene.channel_id, scene.key_id
     seen.event_id, seen.delivery_id = scene.event_id, scene.delivery_id
     seen.user_id, seen.member_id = scene.user_id, scene.member_id
+    seen.issue_id = scene.issue_id
     try:
         await CALLS[operation](seen)
     except Forbidden:

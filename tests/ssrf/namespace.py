@@ -38,22 +38,29 @@ def entered() -> Iterator[str]:
     at 127.0.0.1 by processes started with `command`.
     """
     try:
-        _need("netns", "add", NAME)
+        need("netns", "add", NAME)
         FILES.mkdir(parents=True)
         (FILES / "resolv.conf").write_text("nameserver 127.0.0.1\n")
         (FILES / "hosts").write_text("127.0.0.1 localhost\n")
-        _need("-n", NAME, "link", "set", "lo", "up")
+        need("-n", NAME, "link", "set", "lo", "up")
         for family, everything in (("-4", "0.0.0.0/0"), ("-6", "::/0")):
-            _need("-n", NAME, family, "route", "add", "local", everything, "dev", "lo")
-        with open("/proc/thread-self/ns/net") as before, open(f"/run/netns/{NAME}") as inside:
-            _enter(inside.fileno())
-            try:
-                yield NAME
-            finally:
-                _enter(before.fileno())
+            need("-n", NAME, family, "route", "add", "local", everything, "dev", "lo")
+        with inside(NAME):
+            yield NAME
     finally:
         _ip("netns", "delete", NAME)
         shutil.rmtree(FILES, ignore_errors=True)
+
+
+@contextmanager
+def inside(name: str) -> Iterator[None]:
+    """Be in the network of this name with the calling thread."""
+    with open("/proc/thread-self/ns/net") as before, open(f"/run/netns/{name}") as network:
+        _enter(network.fileno())
+        try:
+            yield
+        finally:
+            _enter(before.fileno())
 
 
 def command(*arguments: str) -> tuple[str, ...]:
@@ -67,7 +74,8 @@ def _enter(namespace: int) -> None:
         raise OSError(ctypes.get_errno(), "setns")
 
 
-def _need(*arguments: str) -> None:
+def need(*arguments: str) -> None:
+    """Run `ip` with these arguments; it must succeed."""
     done = _ip(*arguments)
     assert done.returncode == 0, (arguments, done.stderr)
 

@@ -18,7 +18,7 @@ from tests.storage.stores import (
 from tocsin.domain.model import AuditEntry, OrganizationId
 from tocsin.service.sight import Sight
 from tocsin.storage.control import audit, jobs, organizations, work
-from tocsin.storage.tables import channels
+from tocsin.storage.tables import channels, metadata
 from tocsin.storage.tables import organizations as organizations_table
 
 pytestmark = pytest.mark.anyio
@@ -102,6 +102,10 @@ async def test_nothing_of_it_is_left_in_the_files(tmp_path: Path) -> None:
         while not await store.write(step):
             steps += 1
             assert steps < 500
+        for table in metadata.sorted_tables:
+            if "organization_id" in table.c and table.name != "jobs":
+                found = sa.select(table).where(table.c.organization_id == GONE)
+                assert await store.read(lambda c, found=found: c.execute(found).all()) == []  # type: ignore[misc]
     content = all_bytes(tmp_path)
     assert content.count(b"canary-of-two") > EVENTS
     assert b"canary-of-one" not in content

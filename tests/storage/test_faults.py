@@ -11,6 +11,7 @@ import pytest
 import sqlalchemy as sa
 from tests.storage.faulty import Plan, item_error, store_error
 from tests.storage.stores import (
+    AnyStore,
     born,
     claim,
     make_channel,
@@ -63,6 +64,16 @@ async def check_all_held_or_free(store: SqliteStore, held: set[str]) -> None:
     assert {row["id"] for row in waiting} == again | held
 
 
+async def check_noted(store: AnyStore) -> None:
+    """Six attempts were counted once: two delivered, two exhausted, one of a gone target."""
+    names = ("attempts", "failed", "delivered", "exhausted")
+    sums = ", ".join(f"sum({name}) AS {name}" for name in names)
+    counts = await one(store, f"SELECT {sums} FROM channel_minutes")
+    assert [int(counts[name]) for name in names] == [6, 4, 2, 2]
+    assert (await one(store, "SELECT occurrence_count FROM issues"))["occurrence_count"] == 2
+    assert (await one(store, "SELECT kind FROM outbox"))["kind"] == "channel.disabled"
+
+
 async def at_every_statement(work: Callable[[int], Awaitable[bool]]) -> None:
     """Call `work` with 1, 2, … until it says that its fault was not met any more."""
     for at in range(1, STATEMENTS_MAX):
@@ -96,6 +107,8 @@ async def test_a_publish_is_stored_whole_or_refused(
             late = after and plan.fired == "COMMIT"
             stored = late or not met
             assert left == ({event.event.id for event in events} if stored else set()), plan.fired
+            accepted = "SELECT coalesce(sum(accepted), 0) AS n FROM project_minutes"
+            assert (await one(store, accepted))["n"] == len(left)
             await check_all_held_or_free(store, held)
             again = events_of(channels)
             second = await store.add(again)
@@ -172,6 +185,7 @@ async def test_a_settle_is_done_once_whatever_fails(
             assert {row["attempt_count"] for row in found} == {1}
             counted = await one(store, "SELECT count(*) AS n, sum(superseded) AS s FROM attempts")
             assert (counted["n"], counted["s"]) == (6, 0)
+            await check_noted(store)
             lane = await one(store, f"SELECT * FROM lanes WHERE channel_id = '{channels[0]}'")
             assert (lane["error_count"], lane["parked"]) == (4, "disabled")
             return plan.fired is not None

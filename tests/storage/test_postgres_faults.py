@@ -162,6 +162,17 @@ async def test_a_publish_is_stored_whole_or_refused(store: PostgresStore, after:
     await at_every_statement(work)
 
 
+async def check_noted(store: PostgresStore, channel: str) -> None:
+    """Four attempts were counted once: one delivered, one exhausted, and one of a gone target."""
+    of_it = f"WHERE channel_id = '{channel}'"
+    names = ("attempts", "failed", "delivered", "exhausted")
+    counts = await one(store, f"SELECT {', '.join(names)} FROM channel_minutes {of_it}")
+    assert tuple(counts.values()) == (4, 3, 1, 1)
+    issue = await one(store, f"SELECT occurrence_count FROM issues {of_it}")
+    assert issue["occurrence_count"] == 1
+    assert (await one(store, f"SELECT kind FROM outbox {of_it}"))["kind"] == "channel.disabled"
+
+
 @pytest.mark.parametrize("after", [False, True])
 async def test_a_settle_is_done_once_whatever_fails(store: PostgresStore, after: bool) -> None:
     async def work(at: int) -> bool:
@@ -187,6 +198,7 @@ async def test_a_settle_is_done_once_whatever_fails(store: PostgresStore, after:
         assert [(row["status"], row["attempt_count"]) for row in found] == [(s, 1) for s in states]
         lane = await one(store, f"SELECT * FROM lanes WHERE channel_id = '{channel}'")
         assert (lane["error_count"], lane["parked"]) == (3, "disabled")
+        await check_noted(store, channel)
         return met
 
     await at_every_statement(work)

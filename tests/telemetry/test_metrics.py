@@ -25,6 +25,7 @@ ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "metrics.md").read_text()
 DASHBOARD = json.loads((ROOT / "deploy" / "grafana" / "tocsin.json").read_text())
 LABELS = {"dialect", "method", "status", "outcome", "reason", "code", "channel_type", "operation"}
+LABELS |= {"table"}
 
 Labels = tuple[tuple[str, str], ...]
 

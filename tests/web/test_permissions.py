@@ -12,6 +12,7 @@ import pytest
 from litestar.routes import HTTPRoute
 from msgspec import Struct
 from tests.web.fakes import Answer, Client, application, services
+from tests.web.issues import make_issue
 from tests.web.people import cookie, sign_in
 
 from tocsin.app import App
@@ -27,6 +28,8 @@ ONE = API + "/{org}"
 A = "/v1/organizations/{org}/apps/{project}/notifications"
 O = "/v1/organizations/{org}/notifications"  # noqa: E741 - the contract's name
 H = "/v1/notification-channels"
+RULES = "/v1/alert-rules"
+ISSUES = "/v1/issues"
 API_KEYS = "/v1/auth/api-keys"
 ENVIRONMENTS = "/v1/environments"
 AUTH = "/api/v1/auth"
@@ -40,6 +43,7 @@ HOOK = {"url": "http://127.0.0.1:9/"}
 CHANNEL = {"name": "n", "type": "webhook", "settings": HOOK}
 NOTIFICATION = {"type": "webhook", "events": {}, "setup": {"webhook": HOOK}}
 EVENT = {"type": "a", "data": 1}
+RULE = {"name": "n", "rule_type": "dlq", "rule_config": {"threshold": 0}}
 
 
 class Row(Struct):
@@ -102,6 +106,7 @@ TABLE = (
     Row("GET", ONE + "/deliveries", "delivery.list"),
     Row("GET", ONE + "/deliveries/{delivery}", "delivery.get", elsewhere=404),
     Row("POST", ONE + "/deliveries/{delivery}/retry", "delivery.retry", elsewhere=404),
+    Row("GET", ONE + "/stats", "stats.get"),
     Row("GET", ONE + "/jobs", "job.list"),
     Row("GET", ONE + "/jobs/{none}", "job.get", absent=True),
     Row("DELETE", ONE + "/jobs/{none}", "job.delete", absent=True),
@@ -128,6 +133,16 @@ TABLE = (
     Row("PATCH", H + "/{channel}", "channel.update", {"name": "x"}, elsewhere=404),
     Row("DELETE", H + "/{channel}", "channel.delete", elsewhere=404),
     Row("POST", H + "/{channel}/test", "channel.test", elsewhere=404),
+    Row("POST", RULES, "alert_rule.create", RULE, rival=400),
+    Row("GET", RULES, "alert_rule.list", rival=200),
+    Row("GET", RULES + "/{rule}", "alert_rule.get", elsewhere=404),
+    Row("PATCH", RULES + "/{rule}", "alert_rule.update", {"name": "x"}, elsewhere=404),
+    Row("DELETE", RULES + "/{rule}", "alert_rule.delete", elsewhere=404),
+    Row("GET", ISSUES, "issue.list", rival=200),
+    Row("GET", ISSUES + "/summary", "issue.list", rival=200),
+    Row("GET", ISSUES + "/{issue}", "issue.get", elsewhere=404),
+    Row("PATCH", ISSUES + "/{issue}", "issue.update", {"status": "acknowledged"}, elsewhere=404),
+    Row("POST", ISSUES + "/{issue}/retry", "issue.retry", elsewhere=404),
     Row("POST", API_KEYS, "key.create", {"name": "x", "scopes": "channel.list"}, rival=400),
     Row("GET", API_KEYS, "key.list", rival=200),
     Row("DELETE", API_KEYS + "/{key}", "key.delete", bound=404),
@@ -179,7 +194,7 @@ def test_every_route_has_a_row() -> None:
     for row in TABLE:
         path = row.path.partition("?")[0]
         names = ("key", "channel", "event", "delivery", "none", "whole", "environment")
-        for name in (*names, "member", "user"):
+        for name in (*names, "rule", "issue", "member", "user"):
             path = path.replace(f"{{{name}}}", "{}")
         rows.add((row.method, path))
     assert routes == rows
@@ -256,6 +271,7 @@ class Tenant:
         event = (await self.make(here + "/events", EVENT | {"project": project}))["id"]
         found = await self._call("GET", f"{here}/events/{event}", token=self._operator)
         whole = (await self.make(here + "/channels", parked | {"format": "applivery"}))["id"]
+        rule = await self.make(RULES, RULE | {"org_id": org, "env_id": project})
         await self.set_up_keys(here, project)
         self.names |= {
             "org": org,
@@ -264,6 +280,8 @@ class Tenant:
             "environment": project,
             "channel": channel,
             "whole": whole,
+            "rule": rule["alert_rule"]["id"],
+            "issue": await make_issue(self._app, org, project, channel),
             "event": event,
             "delivery": found.json()["deliveries"][0]["id"],
             "none": "0" * 24,
@@ -368,7 +386,7 @@ async def test_who_may(row: Row, app: App) -> None:
     # Those who may not come first: what they do must leave everything as it was.
     for kind in sorted((*KINDS, *PEOPLE), key=lambda kind: expected(row, kind), reverse=True):
         path, body = row.path.format(**tenant.names), row.body
-        if path in (H, API_KEYS, ENVIRONMENTS):
+        if path in (H, RULES, ISSUES, ISSUES + "/summary", API_KEYS, ENVIRONMENTS):
             path, body = in_its_place(row, tenant, kind)
         for stranger in STRANGERS if kind == "viewer" else ():
             refused = await tenant.ask(row, stranger, path, body)

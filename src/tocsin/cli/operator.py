@@ -1,20 +1,23 @@
 """The way of commands to the server of a data directory, as its operator."""
 
+from tocsin.cli.address import address
 from tocsin.cli.client import Api
 from tocsin.cli.errors import CommandFailed
-from tocsin.cli.server import TOKEN_FILE, URL_FILE
+from tocsin.cli.server import TOKEN_FILE
 from tocsin.config import Settings, operator_tokens
 
 
 def operator_api(settings: Settings) -> Api:
     """The server that runs from the data directory; raises CommandFailed where none is found."""
     try:
-        url = (settings.data_dir / URL_FILE).read_text().strip()
+        url = address(settings.data_dir)
     except OSError:
+        url = None
+    if url is None:
         raise CommandFailed(
             f"another process works on {settings.sqlite_path}, and says no address",
             "wait until it is up, or stop it",
-        ) from None
+        )
     return Api(url, operator_token(settings))
 
 

@@ -6,10 +6,10 @@ from typing import Annotated
 
 from cyclopts import Group, Parameter
 
+from tocsin.cli.address import URL_FILE, address
 from tocsin.cli.client import Api, at
 from tocsin.cli.errors import CommandFailed, Misused
 
-URL_FILE = "url"
 TOKEN_FILE = "operator-token"  # noqa: S105 - the name of a file
 
 GROUP = Group("Server", sort_key=20)
@@ -50,7 +50,7 @@ class Server:
         if self.url and self.token is not None:
             return Api(self.url, self.token)
         folder = self.data_dir or _data_dir()
-        local_url = _read(folder / URL_FILE)
+        local_url = _address(folder)
         url = self.url or local_url
         if url is None:
             raise CommandFailed(
@@ -116,13 +116,24 @@ def _data_dir() -> Path:
     return load_settings().data_dir
 
 
+def _address(folder: Path) -> str | None:
+    try:
+        return address(folder)
+    except OSError as error:
+        raise _unreadable(folder / URL_FILE, error) from None
+
+
 def _read(path: Path) -> str | None:
     try:
         return path.read_text().strip() or None
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise CommandFailed(
-            f"can't read {path}: {error.strerror}",
-            "run this as the user that runs the server, or say --url and --token",
-        ) from None
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: Path, error: OSError) -> CommandFailed:
+    return CommandFailed(
+        f"can't read {path}: {error.strerror}",
+        "run this as the user that runs the server, or say --url and --token",
+    )

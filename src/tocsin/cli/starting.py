@@ -15,6 +15,8 @@ HINTS = {
     "SchemaMismatch": "",
     "SchemaNewer": "",
     "SchemaOlder": "",
+    "StoreUnfinished": "",
+    "MoveRefused": "",
 }
 
 

@@ -22,7 +22,9 @@ attempt takes at most half of it."""
 PROBE_CHOICE = 100
 """A probe is chosen among so many of the oldest and so many of the newest due."""
 
-_COUNTING = (Origin.EVENT, Origin.DIGEST)
+COUNTING = (Origin.EVENT, Origin.DIGEST)
+"""The origins of deliveries that count: in breaker, streak, statistics and issues."""
+
 _TOO_MANY = 429
 _SERVER_ERROR = 500
 
@@ -39,7 +41,7 @@ def effect_of(
     origin: Origin, *, delivered: bool, status_code: int | None, error: str | None
 ) -> Effect:
     """The effect of an attempt, by what is recorded of it; `error` begins with its reason."""
-    if origin not in _COUNTING:
+    if origin not in COUNTING:
         return Effect.LEAVES
     if delivered:
         return Effect.CLOSES

@@ -4,6 +4,7 @@ An id is 24 lower-case hex characters: 48 bits of milliseconds, a 24-bit node nu
 counter. Ids of one maker sort by making; ids of several makers sort by millisecond.
 """
 
+import hashlib
 import re
 import unicodedata
 
@@ -53,6 +54,15 @@ class IdMaker:
         self._ms = ms
         self._head = f"{ms:012x}{self._node:06x}"
         self._counter = 0
+
+
+def derived(ms: int, *parts: str) -> str:
+    """An id of this millisecond, made from what it stands for: the same parts give the same id.
+
+    For transactions, which may be run again. Its node and counter are a digest.
+    """
+    digest = hashlib.sha256("\0".join(parts).encode()).hexdigest()
+    return f"{min(max(ms, 0), _MS_MAX):012x}{digest[:12]}"
 
 
 def floor(ms: int) -> str:

@@ -7,10 +7,11 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from tocsin.domain.app_messages import Told, told
+from tocsin.domain.app_messages import told
 from tocsin.domain.model import Event, Origin, People
+from tocsin.domain.own_messages import told_of_itself
 from tocsin.domain.text import plain, shortened
-from tocsin.domain.wording import label, readable
+from tocsin.domain.wording import counted, label, readable
 
 SEVERITIES = ("info", "warning", "error", "critical")
 
@@ -31,13 +32,6 @@ _TEXT_MEMBERS = ("message", "text", "description", "summary", "reason")
 _LINK_MEMBERS = ("link", "url", "html_url")
 _SEVERITY_MEMBERS = ("severity", "level")
 
-_OPERATIONAL_SEVERITIES = {
-    "tocsin.channel.failing": "warning",
-    "tocsin.channel.recovered": "info",
-    "tocsin.channel.disabled": "error",
-    "tocsin.delivery.exhausted": "error",
-}
-
 
 class Message(Struct, frozen=True, kw_only=True):
     """What a channel type lays out. All text is bounded and free of control characters but
@@ -56,6 +50,8 @@ def message_of(event: Event, origin: Origin = Origin.EVENT) -> Message:
     data = _decode(event.data)
     if origin is Origin.ALERT and isinstance(data, dict):
         made = _of_alert(event, data)
+    elif origin is Origin.OPERATIONAL and isinstance(data, dict):
+        made = _of_itself(event, data)
     elif isinstance(data, dict):
         made = _of_object(event, data, titled=bool(people.title))
     else:
@@ -109,7 +105,7 @@ def _of_object(event: Event, data: dict[str, Any], *, titled: bool) -> Message:
     return Message(
         title=_line(title or app.title, TITLE_CHARS_MAX) or _title_of(event.type),
         text=_lines("\n\n".join(filter(None, (text.strip(), app.text)))),
-        severity=data[severity].lower() if severity else _severity(event, app),
+        severity=data[severity].lower() if severity else app.severity or "info",
         link=link,
         fields=_bounded_fields(_flat(data, used)),
     )
@@ -127,20 +123,53 @@ def _link(event: Event, data: dict[str, Any]) -> tuple[str | None, str | None]:
     return None, None
 
 
-def _severity(event: Event, app: Told) -> str:
-    return app.severity or _OPERATIONAL_SEVERITIES.get(event.type, "info")
-
-
 def _of_alert(event: Event, data: dict[str, Any]) -> Message:
     rule = data.get("alert_rule")
     name = rule.get("name") if isinstance(rule, dict) else None
     resolved = event.type == "alert.resolved"
     reason, details = data.get("trigger_reason"), data.get("trigger_data")
+    text = reason if isinstance(reason, str) else ""
     return Message(
         title=_line(f"{'Resolved' if resolved else 'Alert'}: {name or 'rule'}", TITLE_CHARS_MAX),
-        text=_lines(reason if isinstance(reason, str) else ""),
+        text=_lines(f"It is over. It was: {text}" if resolved and text else text),
         severity="info" if resolved else "error",
-        fields=_bounded_fields(_flat(details if isinstance(details, dict) else {}, set())),
+        fields=_bounded_fields(_figures(details if isinstance(details, dict) else {})),
+    )
+
+
+def _figures(details: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """What an alert rule found, each figure with its unit."""
+    for name, value in details.items():
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if name == "issues" and isinstance(value, list):
+            titles = (one.get("title") for one in value if isinstance(one, dict))
+            yield from (("Issue", title) for title in titles if isinstance(title, str))
+        elif number and name.endswith("_ms"):
+            yield label(name.removesuffix("_ms")), f"{counted(value)} ms"
+        elif number and name == "window_minutes":
+            yield "Window", f"{counted(value)} min"
+        elif number and name == "percentile":
+            yield "Percentile", f"p{value:g}"
+        elif number and (name.endswith("_percent") or _is_share(name, details)):
+            share = value if "drop_percent" in details else value * 100
+            yield label(name.removesuffix("_percent")), f"{share:g} %"
+        else:
+            yield from _flat({name: value}, set())
+
+
+def _is_share(name: str, details: dict[str, Any]) -> bool:
+    """Whether the figure is a part of a whole."""
+    shared = "failure_rate" in details or "drop_percent" in details
+    return name == "failure_rate" or (shared and name == "threshold")
+
+
+def _of_itself(event: Event, data: dict[str, Any]) -> Message:
+    said = told_of_itself(event.type, data)
+    return Message(
+        title=_line(said.title, TITLE_CHARS_MAX) or _title_of(event.type),
+        text=_lines(said.text),
+        severity=said.severity or "info",
+        fields=_bounded_fields(_flat(data, set(said.used))),
     )
 
 

@@ -12,6 +12,7 @@ ChannelId = NewType("ChannelId", str)
 EventId = NewType("EventId", str)
 DeliveryId = NewType("DeliveryId", str)
 JobId = NewType("JobId", str)
+IssueId = NewType("IssueId", str)
 
 
 class Origin(StrEnum):
@@ -63,6 +64,14 @@ class Unmatched(StrEnum):
     NO_CHANNEL = "no_channel"
     NO_TYPE = "no_type"
     FILTERED = "filtered"
+
+
+class IssueStatus(StrEnum):
+    """Whether somebody has to look at an issue, is looking, or need not any more."""
+
+    OPEN = "open"
+    ACKNOWLEDGED = "acknowledged"
+    RESOLVED = "resolved"
 
 
 class Role(StrEnum):
@@ -320,3 +329,33 @@ class AuditEntry(Struct, frozen=True, kw_only=True):
     target_kind: str
     target_id: str
     changes: dict[str, Any]
+
+
+class Issue(Struct, frozen=True, kw_only=True):
+    """One kind of trouble with one channel, for as long as it lasts and whenever it comes back.
+
+    `fingerprint` is the kind of error (`domain.issues`). `opened_at` is when it was opened last.
+    `channel_name` is None once the channel is deleted.
+    """
+
+    id: IssueId
+    organization_id: OrganizationId
+    project_id: ProjectId | None
+    channel_id: ChannelId
+    channel_name: str | None
+    fingerprint: str
+    title: str
+    status: IssueStatus
+    snoozed_until: int | None
+    occurrence_count: int
+    first_seen_at: int
+    last_seen_at: int
+    opened_at: int
+    resolved_at: int | None
+    last_delivery_id: DeliveryId | None
+    last_attempt_number: int | None
+    last_event_id: EventId | None
+    last_error: str | None
+    last_status_code: int | None
+    created_at: int
+    updated_at: int

@@ -75,6 +75,12 @@ def readable(value: Any, name: str = "") -> str:
             return f"{len(value)} members" if len(value) != 1 else "1 member"
 
 
+def counted(value: float) -> str:
+    """A figure with its thousands apart, and no more than two decimals."""
+    rounded = round(value, 2)
+    return f"{int(rounded) if rounded == int(rounded) else rounded:,}"
+
+
 def moment(text: str) -> str:
     """A time as people read it; any other text is left as it is."""
     if not 20 <= len(text) <= 40 or text[10] not in "Tt":

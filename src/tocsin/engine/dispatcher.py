@@ -63,12 +63,12 @@ class Dispatcher:
     def may_claim(self) -> bool:
         """Whether what is claimed now could be sent: as far as storage and the lease go."""
         left = self.lease.lease_until - self.clock.monotonic()
-        return self.settler.healthy and not self.stopping and left > LEASE_MARGIN_SECONDS
+        return self.settler.ready and not self.stopping and left > LEASE_MARGIN_SECONDS
 
     @property
     def may_write(self) -> bool:
         """Whether an attempt that has started may write its first byte."""
-        return self.settler.healthy and not self.stopping
+        return self.settler.ready and not self.stopping
 
     def pump(self) -> None:
         """Start what can be taken, as far as there are places."""

@@ -38,7 +38,8 @@ class Engine:
 
     Leaving lets attempts under way finish for a while, records them, and gives the rest back.
     `changed` is called with an organization whose channel the engine has disabled; `failed` with
-    the error of a part that ended, after which the process should.
+    the error of a part that ended, after which the process should; `noted` when something is to be
+    told. With `claims` False it has no lanes: it claims nothing, and sends nothing but probes.
     """
 
     def __init__(
@@ -53,13 +54,15 @@ class Engine:
         channel_in_flight_max: int,
         changed: Callable[[OrganizationId], None],
         failed: Callable[[BaseException], None],
-        chores: Sequence[Chore] = (),
+        noted: Callable[[], None] = lambda: None,
+        claims: bool = True,
     ) -> None:
         self._store = store
         self._targets = targets
         self._clock = clock
         self._changed = changed
         self._failed = failed
+        self._noted = noted
         self._learning: dict[ChannelId, asyncio.Task[None]] = {}
         self._alarm: asyncio.TimerHandle | None = None
         self.lanes = Lanes(
@@ -78,7 +81,7 @@ class Engine:
             lanes=self.lanes,
             clock=clock,
             offered=self._pump,
-            may_claim=lambda: self.dispatcher.may_claim,
+            may_claim=lambda: claims and self.dispatcher.may_claim,
         )
         self.dispatcher = Dispatcher(
             lanes=self.lanes,
@@ -91,13 +94,18 @@ class Engine:
             release=self.worker.release,
             in_flight_max=in_flight_max,
         )
-        self._chores = (
-            Chore("checking lanes", LANES_CHECK_SECONDS, self._check_lanes),
+        self.lanes.accepting = claims
+        check = Chore("checking lanes", LANES_CHECK_SECONDS, self._check_lanes)
+        self._chores = [
+            *((check,) if claims else ()),
             Chore("pruning lanes", PRUNE_SECONDS, self._prune),
             Chore("watching lanes", TICK_SECONDS, self._tick),
-            *chores,
-        )
+        ]
         self._tasks: list[asyncio.Task[None]] = []
+
+    def take_on(self, chores: Sequence[Chore]) -> None:
+        """Do these, too, from entering on."""
+        self._chores += chores
 
     async def __aenter__(self) -> "Engine":
         self._start("settler", self.settler.run())
@@ -148,7 +156,7 @@ class Engine:
 
     def reserve(self, wanted: Sequence[Wanted]) -> list[bool]:
         """See `Dispatch.reserve`."""
-        if not self.settler.healthy:
+        if not self.settler.ready:
             return [False] * len(wanted)
         return self.lanes.reserve(wanted)
 
@@ -215,6 +223,8 @@ class Engine:
         for channel_id, until_ms in settled.opened:
             _log.info("the breaker of channel %s opens: its target keeps failing", channel_id)
             self.worker.release(self.lanes.trip(channel_id, until_ms))
+        if settled.noted:
+            self._noted()
         self.worker.room()
         self._pump()
 

@@ -1,11 +1,13 @@
 """Settling: finished attempts are gathered and recorded in plural, whatever the store does.
 
 While settlements can't be stored no send starts; what is finished waits in memory and goes first
-when the store is back.
+when the store is back. A store that does not answer is such a one, too: it may be out of reach
+without anybody saying so, and what was sent then would be sent again by another node.
 """
 
 import asyncio
 import logging
+import math
 from collections import deque
 from collections.abc import Callable
 
@@ -15,6 +17,7 @@ from tocsin.telemetry.counts import SettleCounts
 
 SETTLEMENTS_PER_BATCH_MAX = 2_000
 RETRY_SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0)
+ANSWER_SECONDS_MAX = 2.0
 
 _log = logging.getLogger("tocsin.engine")
 
@@ -29,9 +32,16 @@ class Settler:
         self._applied = applied
         self._finished: deque[tuple[Settlement, Done]] = deque()
         self._wake = asyncio.Event()
+        self._asked_at = math.inf
         self.healthy = True
         self.unsettled = 0
         self.counts = SettleCounts()
+
+    @property
+    def ready(self) -> bool:
+        """Whether a send may start: what comes of it can be stored."""
+        waited = asyncio.get_running_loop().time() - self._asked_at
+        return self.healthy and waited < ANSWER_SECONDS_MAX
 
     def put(self, settlement: Settlement, done: Done) -> None:
         """Record it as soon as may be; `done` is called when that is committed."""
@@ -52,11 +62,14 @@ class Settler:
                 self._finished.popleft()
                 for _ in range(min(len(self._finished), SETTLEMENTS_PER_BATCH_MAX))
             ]
+            self._asked_at = asyncio.get_running_loop().time()
             try:
                 settled = await self._store_until_done([item for item, _ in batch])
             except BaseException:
                 self._finished.extendleft(reversed(batch))
                 raise
+            finally:
+                self._asked_at = math.inf
             self.unsettled -= len(batch)
             self._count(batch, settled)
             for settlement, done in batch:

@@ -5,11 +5,30 @@ import faulthandler
 import logging
 import os
 import threading
+from collections.abc import Coroutine
+from typing import Any
 
 ROUND_SECONDS = 1.0
 STANDSTILL_SECONDS = 30.0
 
 _log = logging.getLogger("tocsin")
+
+
+async def in_rounds(
+    work: Coroutine[Any, Any, None], seconds: float, *, round_seconds: float = ROUND_SECONDS
+) -> None:
+    """Wait for work for so long; raises TimeoutError.
+
+    Rounds are counted, as below: time in which the whole process did not run is one at most.
+    """
+    task = asyncio.ensure_future(work)
+    try:
+        for _ in range(round(seconds / round_seconds)):
+            if (await asyncio.wait((task,), timeout=round_seconds))[0]:
+                return await task
+    finally:
+        task.cancel()
+    raise TimeoutError
 
 
 class Watchdog:

@@ -22,7 +22,7 @@ def samples(dispatcher: Dispatcher, chores: Sequence[Chore]) -> Iterator[Sample]
     yield Sample(of.DELIVERIES_HELD_BYTES, (), lanes.bytes)
     yield Sample(of.ATTEMPTS_IN_FLIGHT, (), lanes.in_flight)
     yield Sample(of.SETTLES_WAITING, (), settler.unsettled)
-    yield Sample(of.RECORDING, (), settler.healthy)
+    yield Sample(of.RECORDING, (), settler.ready)
     yield Sample(of.TARGET_CONNECTIONS_OPEN, (), pool.open_count)
     yield Sample(of.TARGET_CONNECTIONS_IDLE, (), pool.idle_count)
     now = asyncio.get_running_loop().time()

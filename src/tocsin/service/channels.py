@@ -34,7 +34,7 @@ from tocsin.service.sight import Listing, Page, Sight
 from tocsin.service.testing import Tester
 from tocsin.service.vault import SigningKeys, Vault
 from tocsin.service.vetting import Vet, vetted
-from tocsin.storage.control import Connection, channels, jobs, lanes, projects, work
+from tocsin.storage.control import Connection, alert_rules, channels, jobs, lanes, projects, work
 from tocsin.storage.control.channels import PROJECTS
 
 __all__ = ["PROJECTS", "ChannelDraft", "ChannelPatch", "Channels", "SigningKeys"]
@@ -299,6 +299,7 @@ class Channels:
         def delete(connection: Connection) -> Made[None]:
             channels.delete(connection, sight, channel.id, now_ms=now_ms)
             lanes.close(connection, sight, [channel.id])
+            alert_rules.channels_gone(connection, sight, [channel.id], now_ms=now_ms)
             task = jobs.create(
                 connection,
                 sight,

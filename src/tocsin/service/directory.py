@@ -13,7 +13,16 @@ from tocsin.domain.text import check_short
 from tocsin.service.changes import Changes, Made, Target, difference, listing, permit
 from tocsin.service.jobs import JobRunner
 from tocsin.service.sight import Listing, Page, Sight
-from tocsin.storage.control import Connection, audit, jobs, keys, organizations, projects, work
+from tocsin.storage.control import (
+    Connection,
+    alert_rules,
+    audit,
+    jobs,
+    keys,
+    organizations,
+    projects,
+    work,
+)
 
 NAME_CHARS_MAX = 128
 PROJECTS_MAX = 200
@@ -343,6 +352,7 @@ class Directory:
         def delete(connection: Connection) -> Made[None]:
             projects.delete(connection, sight, found.id, now_ms=now_ms)
             keys.revoke_of_project(connection, sight, found.id, now_ms=now_ms)
+            alert_rules.project_gone(connection, sight, found.id, now_ms=now_ms)
             jobs.create(
                 connection,
                 sight,

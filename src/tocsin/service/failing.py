@@ -13,11 +13,14 @@ from msgspec.structs import replace
 from tocsin.domain.errors import NotFound
 from tocsin.domain.model import ChannelId
 from tocsin.domain.permissions import Caller
+from tocsin.domain.streak import DISABLED
 from tocsin.domain.text import iso
 from tocsin.service.changes import Changes, Made, Target
 from tocsin.service.sight import Sight
-from tocsin.storage.control import Connection, channels, failing, lanes
+from tocsin.storage.control import Connection, channels, failing, lanes, outbox
 from tocsin.storage.control.failing import Failure
+from tocsin.telemetry.families import CHANNELS_DISABLED
+from tocsin.telemetry.instruments import Tally
 
 FAILURES_MIN = 10
 LANES_PER_STEP = 5_000
@@ -37,6 +40,7 @@ class Failing:
         self._changes = changes
         self._hours = hours
         self._seen: dict[ChannelId, Failure] = {}
+        self.disabled = Tally(CHANNELS_DISABLED)
 
     async def run_once(self) -> int:
         """Look at all lanes; returns how many channels were disabled."""
@@ -73,7 +77,7 @@ class Failing:
         When this returns no send to it starts on this node. What waits is parked.
         """
         sight = Sight(failure.organization_id)
-        now_ms = self._changes.clock.wall_ms()
+        now_ms, notice_id = self._changes.clock.wall_ms(), self._changes.new_id()
 
         def work(connection: Connection) -> Made[bool]:
             try:
@@ -92,11 +96,21 @@ class Failing:
             if not channels.replace(connection, sight, after, expected_version=before.version):
                 return Made(False)
             lanes.park(connection, sight, after.id, version=after.version)
+            outbox.put(
+                connection,
+                sight,
+                id=notice_id,
+                kind=DISABLED,
+                channel_id=after.id,
+                at=now_ms,
+                body=_told(failure),
+            )
             return Made(True, _said(failure))
 
         target = Target("channel", failure.channel_id)
         done = await self._changes.make(SYSTEM, sight, "channel.update", target, work)
         if done:
+            self.disabled[()] += 1
             _log.warning("channel %s is disabled: it has only failed", failure.channel_id)
         return done
 
@@ -105,6 +119,14 @@ def _said(failure: Failure) -> dict[str, Any]:
     return {
         "enabled": {"from": True, "to": False},
         "disabled_reason": FAILING,
+        "failing_since": iso(failure.since_ms),
+        "failures": failure.streak,
+    }
+
+
+def _told(failure: Failure) -> dict[str, Any]:
+    return {
+        "reason": FAILING,
         "failing_since": iso(failure.since_ms),
         "failures": failure.streak,
     }

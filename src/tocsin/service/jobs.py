@@ -1,4 +1,9 @@
-"""Carries out durable jobs, step by step; the engine's janitor calls it, on one node at a time."""
+"""Carries out durable jobs, step by step: a duty of one node, and, for its first steps, of the node
+that was asked for it.
+
+A step is one transaction that locks the job's row: what several nodes do at once, a paused one
+among them, is done once and counted once.
+"""
 
 import logging
 from collections.abc import Callable
@@ -32,19 +37,30 @@ class JobRunner:
     async def run_once(self) -> int:
         """One round; returns how many jobs got further: 0 means that nothing can be done now.
 
-        Raises Unavailable when the store is away. A job whose step can't be done ends as failed.
+        Raises Unavailable when the store is away: at the second job in a row that finds it so, as
+        one alone may be too slow for it. A job whose step can't be done ends as failed.
         """
         moved, above = 0, ""
+        late: Unavailable | None = None
         while True:
             at = above
             tasks = await self._store.read(
                 lambda c, at=at: jobs.running(c, above=at, limit=JOBS_PER_ROUND_MAX)  # type: ignore[misc]
             )
             for task in tasks:
-                moved += not (await self._step(task)).waits
+                try:
+                    moved += not (await self._step(task)).waits
+                    late = None
+                except Unavailable as error:
+                    if late is not None:
+                        raise
+                    late = error
             if len(tasks) < JOBS_PER_ROUND_MAX:
-                return moved
+                break
             above = tasks[-1].id
+        if late is not None:
+            raise late
+        return moved
 
     async def run(self, sight: Sight, job_id: str, *, steps_max: int) -> bool:
         """Some steps of one job at once, for a caller who waits; True when it has ended."""
@@ -64,7 +80,8 @@ class JobRunner:
             # Read again: a person may have cancelled it, or a step's outcome was unknown.
             current = jobs.task(connection, task, task.id, lock=True)
             if current is None:
-                return work.Step(rows=0, finished=True)
+                there = jobs.task(connection, task, task.id) is not None
+                return work.Step(rows=0, finished=not there, waits=there)
             return work.step(connection, current, now_ms=now_ms, storage_ms=storage_ms)
 
         try:

@@ -35,6 +35,7 @@ from tocsin.domain.model import (
 )
 from tocsin.domain.permissions import Caller
 from tocsin.service.intake import UNBOUNDED, Intake
+from tocsin.service.notices import SOURCE, Notice, event_of
 from tocsin.service.ports import Dispatch
 from tocsin.service.routing import Route, Routes, Routing
 from tocsin.service.sight import Sight
@@ -167,6 +168,33 @@ class Publisher:
                 self._routing.invalidate(sight.organization_id)
         return [_moving() if answer is None else answer for answer in answers]
 
+    async def tell(self, notice: Notice) -> bool:
+        """Store an event of Tocsin's own, once, past what bounds and counts tenants' publishes.
+
+        False when it was told before, or nobody is to get it: then nothing is stored. Raises
+        Unavailable, or what the database has against it.
+        """
+        organization_id = notice.organization_id
+        for _ in range(REMATCHES_MAX):
+            try:
+                routes = await self._routing.load(organization_id)
+            except NotFound:
+                return False
+            event = event_of(
+                notice, routes, clock=self._clock, new_id=self._new_id, key_ms=self._key_ms
+            )
+            if event is None:
+                return False
+            # In a line of its own, past what its organization has waiting.
+            (added,) = await self._batcher.submit([event], _weight(event), SOURCE)
+            if isinstance(added, Exception):
+                raise added
+            if type(added) is not Stale:
+                return type(added) is Stored
+            if self._routing.cached(organization_id) is routes:
+                self._routing.invalidate(organization_id)
+        raise _moving()
+
     async def _routes(self, caller: Caller, sight: Sight) -> Routes:
         organization_id = sight.organization_id
         routes = self._routing.cached(organization_id)
@@ -280,12 +308,20 @@ class Publisher:
             self.counts.batches.observe(len(events))
             for event, answer in zip(events, added, strict=True):
                 if type(answer) is Stored:
-                    self.counts.stored(len(event.deliveries))
+                    if event.origin is Origin.EVENT:
+                        self.counts.stored(len(event.deliveries))
+                    else:
+                        self.counts.deliveries += len(event.deliveries)
                     self._intake.stored(event.event.organization_id, len(event.deliveries))
                     if answer.claimed:
                         held += _held(event, answer)
-                elif type(answer) is Duplicate:
+                elif type(answer) is Duplicate and event.origin is Origin.EVENT:
                     self.counts.duplicate += 1
+                elif isinstance(answer, Unavailable):
+                    self.counts.refused += 1
+        except Unavailable:
+            self.counts.refused += len(events)
+            raise
         finally:
             self._hand_over(wanted, granted, events, held)
         answers = iter(added)
@@ -343,7 +379,7 @@ def _held(event: NewEvent, stored: Stored) -> list[Held]:
             1,
             delivery.channel_id,
             event.event,
-            Origin.EVENT,
+            event.origin,
             1,
             0,
             0,

@@ -7,14 +7,14 @@ from typing import Any
 
 from msgspec import UNSET, Struct, UnsetType
 
-from tocsin.domain.errors import Invalid, NotFound, QuotaExceeded
-from tocsin.domain.ids import normalize_id
+from tocsin.domain.errors import EventPurged, Invalid, NotFound, QuotaExceeded
+from tocsin.domain.ids import floor, normalize_id
 from tocsin.domain.model import Job, JobId, Status
 from tocsin.domain.permissions import Caller
 from tocsin.domain.text import iso, parse_time
 from tocsin.service.changes import Changes, Made, Target, permit
 from tocsin.service.sight import Sight
-from tocsin.storage.control import Connection, channels, jobs, recovery, work
+from tocsin.storage.control import Connection, channels, jobs, recovery, retention, work
 
 JOBS_MAX = 5
 ROWS_AT_ONCE = 1_000
@@ -34,7 +34,8 @@ class RecoverDraft(Struct, frozen=True, kw_only=True):
 async def recover(
     changes: Changes, caller: Caller, sight: Sight, channel_id: str, draft: RecoverDraft
 ) -> Job:
-    """Begin the job; raises QuotaExceeded while the organization has as many as it may."""
+    """Begin the job; raises QuotaExceeded while the organization has as many as it may, and
+    EventPurged where all of that time is past its retention."""
     wanted = normalize_id(channel_id)
     if wanted is None:
         raise NotFound
@@ -47,6 +48,8 @@ async def recover(
 
     def begin(connection: Connection) -> Made[Job]:
         channels.get(connection, sight, channel.id)
+        if floor(arguments["until"]) <= retention.horizon(connection):
+            raise EventPurged
         if jobs.count(connection, sight) >= JOBS_MAX:
             raise QuotaExceeded(f"An organization runs at most {JOBS_MAX} jobs at once.")
         task = jobs.create(

@@ -161,11 +161,31 @@ class Settlement(Struct):
 
 class Settled(Struct):
     """What a settle did: which items did not apply any more, which channels it disabled, and whose
-    breaker it opened, with the moment (storage ms) of the first probe."""
+    breaker it opened, with the moment (storage ms) of the first probe. `noted`: something is to be
+    told (see `outbox`), as far as is known."""
 
     superseded: list[DeliveryId]
     disabled: list[tuple[OrganizationId, ChannelId]]
     opened: list[tuple[ChannelId, int]] = []
+    noted: bool = False
+
+
+class Purged(Struct):
+    """What a step of a purge has removed, and counted in the same transaction.
+
+    `more`: there may be more to remove. `seconds` is how long others waited for this step.
+    """
+
+    events: int = 0
+    deliveries: int = 0
+    attempts: int = 0
+    more: bool = False
+    seconds: float = 0.0
+
+    @property
+    def rows(self) -> int:
+        """All of them."""
+        return self.events + self.deliveries + self.attempts
 
 
 class DataPlane(Protocol):
@@ -207,6 +227,10 @@ class DataPlane(Protocol):
 
     async def release(self, held: Sequence[tuple[DeliveryId, int, ChannelId]]) -> None:
         """Give claimed deliveries back, untouched and uncounted (id, claim, channel)."""
+        ...
+
+    async def purge(self, before_ms: int) -> Purged:
+        """Remove a bounded step of what is final and was made before a moment (wall ms)."""
         ...
 
     async def check_lanes(self, now_ms: int) -> int:

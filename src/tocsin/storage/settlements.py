@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from tocsin.domain.breaking import Effect, Told, effect_of
-from tocsin.domain.model import Breaker, ChannelId, Origin, Status
+from tocsin.domain.breaking import COUNTING, Effect, Told, effect_of
+from tocsin.domain.model import Breaker, ChannelId, DeliveryId, OrganizationId, Status
 from tocsin.domain.outcome import Reason
 from tocsin.storage.base import Settled, Settlement
 
@@ -18,6 +18,7 @@ Row = tuple[Any, ...]
 class Tally(Struct):
     """What one batch says about one lane."""
 
+    organization_id: OrganizationId
     version: int
     sent_at: int | None = None
     errors: int = 0
@@ -25,6 +26,9 @@ class Tally(Struct):
     streak_ended: bool = False
     streak: int = 0
     since_ms: int | None = None
+    # Of deliveries that count: those that failed since the last success, and the last of them.
+    failed: list[DeliveryId] = []
+    last_failure: Settlement | None = None
     hold_until_ms: int = 0
     due_ms: int | None = None
     closes: bool = False
@@ -38,7 +42,7 @@ def tallied(items: Sequence[Settlement]) -> dict[ChannelId, Tally]:
     for item in items:
         tally = tallies.get(item.channel_id)
         if tally is None:
-            tally = tallies[item.channel_id] = Tally(item.version)
+            tally = tallies[item.channel_id] = Tally(item.organization_id, item.version)
         _count(tally, item)
     return tallies
 
@@ -48,16 +52,21 @@ def _count(tally: Tally, item: Settlement) -> None:
     if item.version > tally.version:
         tally.version = item.version
         tally.streak_ended, tally.streak, tally.hold_until_ms = False, 0, 0
-        tally.closes, tally.told = False, None
+        tally.closes, tally.told, tally.failed = False, None, []
     if item.status is Status.DELIVERED:
         tally.sent_at = item.finished_at
         tally.errors, tally.error = 0, None
-        if item.origin is Origin.EVENT and current:
+        if current and item.origin in COUNTING:
             tally.streak_ended, tally.streak, tally.since_ms = True, 0, None
             tally.closes, tally.told = True, None
+            if tally.failed:
+                tally.failed = []
         return
     tally.errors += 1
     tally.error = item.attempt.error
+    if current and item.origin in COUNTING:
+        tally.failed.append(item.id)
+        tally.last_failure = item
     if item.counts_in_streak and current:
         tally.streak += 1
         tally.since_ms = tally.since_ms or item.finished_at
@@ -143,4 +152,5 @@ def joined(answers: Sequence[Any]) -> Settled | Exception:
         whole.superseded += answer.superseded
         whole.disabled += answer.disabled
         whole.opened += answer.opened
+        whole.noted = whole.noted or answer.noted
     return whole

@@ -285,8 +285,13 @@ lanes = Table(
     Column("error_count", BigInteger, nullable=False, server_default="0"),
     Column("last_error", Text),
     Column("failing_streak", Integer, nullable=False, server_default="0"),
+    # Unused; nodes of the release before this schema write it during an upgrade.
     Column("failing_delivery", Id),
     Column("failing_since_ms", Ms),
+    # The first different deliveries that failed in a row, by id, with a space between them.
+    Column("failing_deliveries", Id),
+    # It was told that the channel fails, and not yet that it has recovered.
+    Column("failing_told", Boolean, nullable=False, server_default=sa.false()),
     sqlite_with_rowid=False,
     postgresql_with=HOT_ROWS,
 )

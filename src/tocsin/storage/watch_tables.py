@@ -68,6 +68,50 @@ project_minutes = Table(
 )
 Index("project_minutes_minute", project_minutes.c.minute)
 
+
+def _older_of_channels(name: str) -> Table:
+    """What minutes are moved to when they are old; `minute` is the first one of hour or day."""
+    table = Table(
+        name,
+        metadata,
+        Column("channel_id", Id, primary_key=True),
+        Column("minute", Integer, primary_key=True, autoincrement=False),
+        Column("organization_id", Id, nullable=False),
+        *(
+            Column(count, BigInteger, nullable=False)
+            for count in ("attempts", "failed", "delivered", "exhausted")
+        ),
+        *(
+            Column(f"l{at}", BigInteger, nullable=False, server_default="0")
+            for at in range(LATENCY_BUCKETS)
+        ),
+        sqlite_with_rowid=False,
+    )
+    Index(f"{name}_minute", table.c.minute)
+    Index(f"{name}_organization", table.c.organization_id)
+    return table
+
+
+def _older_of_projects(name: str) -> Table:
+    table = Table(
+        name,
+        metadata,
+        Column("organization_id", Id, primary_key=True),
+        Column("project_id", Id, primary_key=True),
+        Column("minute", Integer, primary_key=True, autoincrement=False),
+        Column("accepted", BigInteger, nullable=False),
+        Column("unmatched", BigInteger, nullable=False),
+        sqlite_with_rowid=False,
+    )
+    Index(f"{name}_minute", table.c.minute)
+    return table
+
+
+channel_hours = _older_of_channels("channel_hours")
+channel_days = _older_of_channels("channel_days")
+project_hours = _older_of_projects("project_hours")
+project_days = _older_of_projects("project_days")
+
 served_minutes = Table(
     "served_minutes",
     metadata,
@@ -125,7 +169,7 @@ alert_rules = Table(
     Column("enabled", Boolean, nullable=False),
     # Rises with every change and every trigger: a decision made on an older one is void.
     Column("version", BigInteger, nullable=False),
-    # The minute up to which it was evaluated last.
+    # The last minute of which a decision was noted; of issues, up to which they were told.
     Column("evaluated_minute", Integer, nullable=False, server_default="0"),
     Column("firing_since", Ms),
     # The last minute in which its condition held; 30 minutes later it is resolved.

@@ -25,6 +25,8 @@ class PublishCounts:
         self.duplicate = 0
         self.unmatched = 0
         self.deliveries = 0
+        self.refused = 0
+        """Could not be stored, by no fault of theirs; no metric."""
         self.batches = Histogram(of.PUBLISH_BATCH)
 
     def stored(self, deliveries: int) -> None:

@@ -48,7 +48,7 @@ class _Gathered:
 
     def __init__(self, samples: Iterable[Sample]) -> None:
         self._by_family: dict[str, list[Sample]] = {family.name: [] for family in FAMILIES}
-        for sample in samples:
+        for sample in _summed(samples):
             self._by_family[sample.family.name].append(sample)
 
     def collect(self) -> "Iterator[Metric]":
@@ -75,6 +75,20 @@ class _Gathered:
                     assert not isinstance(metric, HistogramMetricFamily)
                     metric.add_metric(sample.labels, value)
             yield metric
+
+
+def _summed(samples: Iterable[Sample]) -> Iterator[Sample]:
+    """Numbers of several parts that count the same thing, as one."""
+    totals: dict[tuple[str, tuple[str, ...]], tuple[Family, float]] = {}
+    for sample in samples:
+        if isinstance(sample.value, Buckets):
+            yield sample
+            continue
+        place = (sample.family.name, sample.labels)
+        _, before = totals.get(place, (sample.family, 0))
+        totals[place] = (sample.family, before + sample.value)
+    for (_, labels), (family, value) in totals.items():
+        yield Sample(family, labels, value)
 
 
 def _cumulated(family: Family, buckets: Buckets) -> list[tuple[str, float]]:

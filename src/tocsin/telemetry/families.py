@@ -70,6 +70,8 @@ ATTEMPTS_SUPERSEDED = _counter("attempts_superseded", "Attempts whose claim no l
 CHANNELS_DISABLED = _counter("channels_disabled", "Channels that Tocsin itself has disabled.")
 BREAKERS_OPENED = _counter("breakers_opened", "Times that a channel's breaker has opened.")
 
+PURGED = _counter("purged", "Rows that this node removed past their retention.", "table")
+
 LANES = _gauge("lanes", "Channels of which this node holds or lately held deliveries.")
 LANES_SLOW = _gauge("lanes_slow", "Those whose targets take over a second.")
 BREAKERS_OPEN = _gauge("breakers_open", "Those whose breaker is open.")

@@ -56,7 +56,7 @@ def build(services: Services, settings: Settings, *, cursor_key: bytes) -> Front
         framework=framework,
         publish=publish,
         gate=gate,
-        health=services.health,
+        ready=services.health,
         reference=reference,
         links=LinkPages(services, gate),
         metrics=MetricsPage(services, gate),

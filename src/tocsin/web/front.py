@@ -8,9 +8,9 @@ from contextlib import AbstractAsyncContextManager
 from litestar import Litestar
 
 from tocsin.clock import Clock
-from tocsin.domain.errors import MethodNotAllowed
 from tocsin.telemetry import REQUEST_ID
 from tocsin.telemetry.counts import RequestCounts
+from tocsin.web import health
 from tocsin.web.auth import Gate
 from tocsin.web.dialects import Dialect, dialect_of, refuse
 from tocsin.web.link_pages import PATH as LINKS
@@ -28,7 +28,6 @@ from tocsin.web.replies import (
     Send,
     private_headers,
     send_refusal,
-    send_reply,
 )
 from tocsin.web.services import Health
 
@@ -49,7 +48,7 @@ class Front:
         framework: Litestar,
         publish: PublishHandler,
         gate: Gate,
-        health: Health,
+        ready: Health,
         reference: Reference,
         links: LinkPages,
         metrics: MetricsPage,
@@ -59,7 +58,7 @@ class Front:
         self._framework = framework
         self.publish = publish
         self._gate = gate
-        self._health = health
+        self._health = ready
         self._reference = reference
         self._links = links
         self._metrics = metrics
@@ -91,8 +90,8 @@ class Front:
             return
         send = self._counted(scope, send)
         if dialect is Dialect.NATIVE:
-            if path in ("/healthz", "/readyz"):
-                await self._tell_health(scope, send)
+            if path in health.PATHS:
+                await self._show(health.tell(self._health, scope, send), scope, send)
                 return
             if path == METRICS:
                 await self._show(self._metrics(scope, send), scope, send)
@@ -132,17 +131,6 @@ class Front:
             if started:
                 raise
             await send_refusal(send, refuse(scope, error))
-
-    async def _tell_health(self, scope: Scope, send: Send) -> None:
-        if scope["method"] not in ("GET", "HEAD"):
-            await send_refusal(send, refuse(scope, MethodNotAllowed(("GET", "HEAD"))))
-        elif scope["path"] == "/healthz":
-            await send_reply(send, 200, b'{"status":"ok"}')
-        elif self._health.ready():
-            await send_reply(send, 200, b'{"status":"ready"}')
-        else:
-            retry = [(b"retry-after", b"1")]
-            await send_reply(send, 503, b'{"status":"not ready"}', headers=retry)
 
     async def _show(self, page: Awaitable[None], scope: Scope, send: Send) -> None:
         try:

@@ -4,10 +4,12 @@ from typing import Protocol
 
 from tocsin.clock import Clock
 from tocsin.config import Settings
+from tocsin.service.alerts import AlertRules
 from tocsin.service.backup import Backups
 from tocsin.service.channels import Channels
 from tocsin.service.credentials import Credentials
 from tocsin.service.directory import Directory
+from tocsin.service.issues import Issues
 from tocsin.service.keys import Keys
 from tocsin.service.links import Links
 from tocsin.service.log import Log
@@ -17,6 +19,7 @@ from tocsin.service.people import People
 from tocsin.service.publish import Publisher
 from tocsin.service.sessions import Sessions
 from tocsin.service.slack import SlackSetup
+from tocsin.service.statistics import Statistics
 from tocsin.telemetry.exposition import Metrics
 
 
@@ -38,11 +41,17 @@ class Services(Protocol):
     @property
     def channels(self) -> Channels: ...
     @property
+    def alert_rules(self) -> AlertRules: ...
+    @property
+    def issues(self) -> Issues: ...
+    @property
     def slack(self) -> SlackSetup: ...
     @property
     def publisher(self) -> Publisher: ...
     @property
     def log(self) -> Log: ...
+    @property
+    def statistics(self) -> Statistics: ...
     @property
     def credentials(self) -> Credentials: ...
     @property

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from msgspec import Struct
-from msgspec.structs import replace
+from msgspec.structs import asdict, replace
 from sqlalchemy import Connection
 from tests.storage.control.databases import Database
 
+from tocsin.domain.alerts import AlertRule, Trigger
 from tocsin.domain.errors import NotFound
 from tocsin.domain.model import (
     AuditEntry,
@@ -25,6 +26,8 @@ from tocsin.domain.model import (
     Event,
     EventId,
     Format,
+    IssueId,
+    IssueStatus,
     JobId,
     Key,
     KeyId,
@@ -46,18 +49,23 @@ from tocsin.domain.people import (
     UserId,
 )
 from tocsin.storage.control import (
+    alert_rules,
+    alerting,
     audit,
     channels,
     deliveries,
     events,
+    issues,
     jobs,
     keys,
     lanes,
     links,
     members,
     organizations,
+    outbox,
     projects,
     sessions,
+    statistics,
     users,
     work,
 )
@@ -66,7 +74,22 @@ from tocsin.storage.tables import metadata
 
 pytestmark = pytest.mark.anyio
 
-MODULES = (audit, channels, deliveries, events, jobs, keys, lanes, members, organizations, projects)
+MODULES = (
+    *(
+        audit,
+        channels,
+        deliveries,
+        events,
+        issues,
+        jobs,
+        keys,
+        lanes,
+        members,
+        organizations,
+        statistics,
+    ),
+    *(alert_rules, alerting, outbox, projects),
+)
 
 
 class Sight(Struct, frozen=True):
@@ -93,6 +116,8 @@ class World:
         self.audit_id = id_of(letter, 8)
         self.member_id = MemberId(id_of(letter, 9))
         self.user_id = UserId(id_of(letter, 10))
+        self.issue_id = IssueId(id_of(letter, 11))
+        self.rule_id = id_of(letter, 13)
         self.sight = Sight(self.organization_id)
 
     def channel(self) -> Channel:
@@ -170,6 +195,70 @@ class World:
         audit.record(connection, sight, self.entry())
         users.create(connection, self.user(), password_hash=None)
         self.join(connection, sight)
+        self.count(connection)
+        connection.execute(sa.insert(metadata.tables["issues"]).values(self.issue()))
+        alert_rules.create(connection, sight, self.rule())
+        connection.execute(sa.insert(metadata.tables["alert_history"]).values(asdict(self.told())))
+
+    def count(self, connection: Connection) -> None:
+        """Statistics of the channel and the project, one row of each age."""
+        place = {"minute": 60, "organization_id": self.organization_id}
+        tried = dict.fromkeys(("attempts", "failed", "delivered", "exhausted"), 1)
+        accepted = {"accepted": 1, "unmatched": 0}
+        for age in ("minutes", "hours", "days"):
+            node = {"node": 1} if age == "minutes" else {}
+            of_channel = {"channel_id": self.channel_id, **place, **node, **tried}
+            connection.execute(sa.insert(metadata.tables[f"channel_{age}"]).values(of_channel))
+            of_project = {"project_id": self.project_id, **place, **node, **accepted}
+            connection.execute(sa.insert(metadata.tables[f"project_{age}"]).values(of_project))
+
+    def rule(self) -> AlertRule:
+        return AlertRule(
+            id=self.rule_id,
+            organization_id=self.organization_id,
+            project_id=self.project_id,
+            name="rule",
+            description=None,
+            rule_type="dlq",
+            rule_config='{"threshold":1}',
+            source_id=self.project_id,
+            destination_id=self.channel_id,
+            channel_ids=(self.channel_id,),
+            cooldown_minutes=1,
+            enabled=True,
+            version=1,
+            evaluated_minute=1,
+            created_at=1,
+            updated_at=1,
+        )
+
+    def told(self) -> Trigger:
+        return Trigger(
+            id=id_of(self.letter, 14),
+            organization_id=self.organization_id,
+            project_id=self.project_id,
+            alert_rule_id=self.rule_id,
+            trigger_reason="so it is",
+            trigger_data="{}",
+            channels_notified="[]",
+            created_at=1,
+        )
+
+    def issue(self, **values: Any) -> dict[str, Any]:
+        """A row of the channel."""
+        times = ("first_seen_at", "last_seen_at", "opened_at", "created_at", "updated_at")
+        return {
+            "id": self.issue_id,
+            "organization_id": self.organization_id,
+            "project_id": self.project_id,
+            "channel_id": self.channel_id,
+            "fingerprint": "timeout",
+            "title": "The target did not answer in time",
+            "status": "open",
+            "occurrence_count": 1,
+            **dict.fromkeys(times, 1),
+            **values,
+        }
 
     def user(self) -> User:
         return User(
@@ -259,6 +348,7 @@ class World:
 A, B = World("a"), World("b")
 NOW = deliveries.Now(storage_ms=10, wall_ms=10, nodes=(1,))
 PAGE: dict[str, Any] = {"limit": 50, "below": None}
+MINUTES: dict[str, Any] = {"since_minute": 0, "until_minute": 1_440, "size": 60}
 NUMBERED: dict[str, Any] = {"sort": "updatedAt", "descending": False, "offset": 0, "limit": 10}
 
 
@@ -270,6 +360,22 @@ def delivery_of(connection: Connection, world: World) -> Delivery:
 # mean "there is no such thing"; None of them may change anything of A.
 Call = Callable[[Connection, Sight], Any]
 BORDERS: dict[str, Call] = {
+    "alert_rules.get": lambda c, s: alert_rules.get(c, s, A.rule_id),
+    "alert_rules.walk": lambda c, s: alert_rules.walk(c, s, **PAGE).items,
+    "alert_rules.walk of a project": lambda c, s: (
+        alert_rules.walk(c, s, project_id=A.project_id, **PAGE).items
+    ),
+    "alert_rules.count": lambda c, s: alert_rules.count(c, s),
+    "alert_rules.replace": lambda c, s: alert_rules.replace(
+        c, s, replace(A.rule(), name="taken", version=9)
+    ),
+    "alert_rules.delete": lambda c, s: alert_rules.delete(c, s, A.rule_id),
+    "alert_rules.channels_gone": lambda c, s: alert_rules.channels_gone(
+        c, s, [A.channel_id], now_ms=5
+    ),
+    "alert_rules.project_gone": lambda c, s: alert_rules.project_gone(c, s, A.project_id, now_ms=5),
+    "alert_rules.history": lambda c, s: alert_rules.history(c, s, A.rule_id, limit=9),
+    "alerting.conclude": lambda c, s: alerting.conclude(c, s, A.rule(), minute=9, trigger=A.told()),
     "audit.walk": lambda c, s: audit.walk(c, s, **PAGE).items,
     "channels.get": lambda c, s: channels.get(c, s, A.channel_id),
     "channels.walk": lambda c, s: channels.walk(c, s, **PAGE).items,
@@ -297,6 +403,12 @@ BORDERS: dict[str, Call] = {
     "events.walk": lambda c, s: events.walk(c, s, **PAGE).items,
     "events.get": lambda c, s: events.get(c, s, A.event_id),
     "events.exists": lambda c, s: events.exists(c, s, A.event_id),
+    "issues.page": lambda c, s: issues.page(c, s, offset=0, limit=9)[0],
+    "issues.summary": lambda c, s: list(issues.summary(c, s)),
+    "issues.get": lambda c, s: issues.get(c, s, A.issue_id),
+    "issues.change": lambda c, s: issues.change(
+        c, s, A.issue_id, status=IssueStatus.RESOLVED, snoozed_until=9, resolved_at=9, now_ms=9
+    ),
     "jobs.walk": lambda c, s: jobs.walk(c, s, **PAGE).items,
     "jobs.get": lambda c, s: jobs.get(c, s, A.job_id),
     "jobs.cancel": lambda c, s: jobs.cancel(c, s, A.job_id, now_ms=5),
@@ -347,8 +459,21 @@ BORDERS: dict[str, Call] = {
         c, s, A.project_id, name="taken", slug="taken", now_ms=5
     ),
     "projects.delete": lambda c, s: projects.delete(c, s, A.project_id, now_ms=5),
+    "statistics.channels_of": lambda c, s: statistics.channels_of(
+        c, s, project_id=None, above="", limit=9
+    ),
+    "statistics.channel_series": lambda c, s: list(
+        statistics.channel_series(c, s, [A.channel_id], **MINUTES)
+    ),
+    "statistics.project_series": lambda c, s: list(
+        statistics.project_series(c, s, project_id=None, **MINUTES)
+    ),
+    "statistics.project_series of a project": lambda c, s: list(
+        statistics.project_series(c, s, project_id=A.project_id, **MINUTES)
+    ),
 }
 INSERTS = {
+    "alert_rules.create",
     "audit.record",
     "channels.create",
     "deliveries.insert_test",
@@ -357,6 +482,7 @@ INSERTS = {
     "keys.create",
     "lanes.create",
     "members.create",
+    "outbox.put",
     "projects.create",
 }
 """They write the organization in sight into their row, whatever the value says; tested below."""
@@ -364,9 +490,14 @@ INSERTS = {
 OF_THE_WHOLE = {"audit.walk", "members.get", "members.walk"}
 """With a project in sight there is nothing of it to see."""
 
-WHOLE = {"members.count", "projects.count", "keys.count", "channels.count", "jobs.count"} | {
-    "projects.free_slug"
-}
+WHOLE = {
+    "alert_rules.count",
+    "members.count",
+    "projects.count",
+    "keys.count",
+    "channels.count",
+    "jobs.count",
+} | {"projects.free_slug"}
 """They answer for the whole organization, whatever project is in sight: quotas and slugs do."""
 
 
@@ -459,6 +590,8 @@ async def test_another_project_sees_and_changes_nothing(filled: Database) -> Non
             continue  # of the organization; the channel of a lane has been looked up before
         if name in ("jobs.task", "jobs.advance", "jobs.fail", "events.exists"):
             continue  # of a job or a delivery that has been looked up before
+        if name in ("alert_rules.channels_gone", "alert_rules.project_gone"):
+            continue  # of a channel or project that has just been deleted
         await check(filled, elsewhere, name)
 
 
@@ -485,6 +618,9 @@ async def test_inserts_belong_to_the_organization_in_sight(filled: Database) -> 
         channels.create(connection, sight, stray.channel())
         lanes.create(connection, sight, stray.channel_id, version=1, enabled=True)
         audit.record(connection, sight, stray.entry())
+        said: dict[str, Any] = {"channel_id": stray.channel_id, "at": 1, "body": {}}
+        outbox.put(connection, sight, id=id_of("d", 12), kind="alert", **said)
+        alert_rules.create(connection, sight, stray.rule())
         users.create(connection, stray.user(), password_hash=None)
         stray.join(connection, sight)
         deliveries.insert_test(

@@ -9,6 +9,8 @@ from tests.storage.control.databases import Database
 from tests.storage.control.test_borders import World, id_of
 from tests.storage.control.test_work import lane_of, states
 
+from tocsin.domain import issues
+from tocsin.domain.model import JobId
 from tocsin.storage.control import jobs, lanes, recovery, work
 from tocsin.storage.migrations import migrate
 from tocsin.storage.tables import deliveries
@@ -246,3 +248,87 @@ async def test_the_quota_counts_running_jobs_of_people_only(filled: Database) ->
     assert await filled.run(lambda c: jobs.count(c, B.sight)) == 0
     await filled.run(lambda c: jobs.cancel(c, A.sight, task.id, now_ms=5))
     assert await filled.run(lambda c: jobs.count(c, A.sight)) == 0
+
+
+KINDS: dict[str, dict[str, Any]] = {
+    "http_503": {"last_error": "http_status: 503", "last_status_code": 503},
+    "http_429": {"last_error": "http_status: 429", "last_status_code": 429},
+    "http_404": {"last_error": "resent: it may arrive twice", "last_status_code": 404},
+    "timeout": {"last_error": "timeout: no answer in 5 s"},
+    "connection_reset": {"last_error": "connection_reset"},
+    "lost_with_its_node": {"last_error": "lost_with_its_node", "last_status_code": 503},
+    "tls_failed": {"last_error": "tls_failed: certificate verify failed"},
+    "unknown": {"last_error": None},
+}
+
+
+async def test_the_group_of_an_issue_is_what_failed_in_its_way(filled: Database) -> None:
+    """As `domain.issues.fingerprint` says; each failure is in one group."""
+    of_kind: dict[str, str] = {}
+    for number, (kind, values) in enumerate(KINDS.items()):
+        error, status = values["last_error"], values.get("last_status_code")
+        assert issues.fingerprint(error, status) == kind
+        (of_kind[kind],) = await ended(filled, 1, first=100 + number, **values)
+    same = KINDS["timeout"]
+    await ended(filled, 1, first=200, **(same | {"finished_at": 799}))  # before it was opened
+    await ended(filled, 1, first=201, **(same | {"finished_at": BEGAN + 1}))
+    await ended(filled, 1, first=202, **(same | {"origin": "operational"}))
+    await ended(filled, 1, first=203, **(same | {"origin": "alert"}))
+    await ended(filled, 1, first=204, **(same | {"status": "rejected"}))
+    await ended(filled, 1, first=205, **(same | {"status": "delivered"}))
+    groups = {kind: [id] for kind, id in of_kind.items()}
+    groups["breaker_open"] = [
+        of_kind[kind] for kind in ("http_503", "http_429", "timeout", "connection_reset")
+    ]
+    groups["proxy_failed"] = []
+
+    for number, (kind, wanted) in enumerate(groups.items()):
+        task = of_issue(kind, f"{number:x}" * 24)
+        found, last = 0, ""
+        while True:
+            at = last
+            some, further = await filled.run(lambda c, t=task, a=at: recovery.count(c, t, a, 3))  # type: ignore[misc]
+            found += some
+            if further is None:
+                break
+            last = further
+        assert found == len(wanted), kind
+    reset = groups["breaker_open"]
+    task = of_issue("breaker_open", "f" * 24)
+    await filled.run(
+        lambda c: jobs.create(
+            c,
+            A.sight,
+            id=task.id,
+            kind=task.kind,
+            channel_id=task.channel_id,
+            internal=False,
+            arguments=task.arguments,
+            now_ms=BEGAN,
+            total=len(reset),
+            position=recovery.OPENING,
+        )
+    )
+    assert await to_the_end(filled, task, rows_max=4) == len(reset)
+    job = await filled.run(lambda c: jobs.get(c, A.sight, task.id))
+    assert (job.total, job.done, job.status) == (4, 4, "done")
+    waiting = sa.select(deliveries.c.id).where(deliveries.c.status == "waiting")
+    assert sorted(await filled.run(lambda c: list(c.scalars(waiting)))) == sorted(reset)
+
+
+def of_issue(kind: str, id: str) -> jobs.Task:
+    return jobs.Task(
+        id=JobId(id),
+        organization_id=A.organization_id,
+        kind=recovery.RECOVER,
+        channel_id=A.channel_id,
+        arguments={
+            "since": 0,
+            "until": BEGAN + 1,
+            "statuses": ["exhausted"],
+            "fingerprint": kind,
+            "ended_since": 800,
+        },
+        position=recovery.OPENING,
+        created_at=BEGAN,
+    )

@@ -7,8 +7,9 @@ from collections import deque
 from pathlib import Path
 from types import TracebackType
 
+from tocsin.cli.address import URL_FILE
 from tocsin.cli.errors import CommandFailed
-from tocsin.cli.server import TOKEN_FILE, URL_FILE
+from tocsin.cli.server import TOKEN_FILE
 
 START_SECONDS = 20.0
 STOP_SECONDS = 15.0

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from tocsin.cli.address import address
 from tocsin.cli.doctor.findings import Finding
-from tocsin.cli.server import URL_FILE
 from tocsin.clock import Clock
 from tocsin.config import Settings, master_keys
 
@@ -30,7 +30,7 @@ def examine(given: Settings) -> Iterator[Finding]:
     if not path.exists():
         yield Finding("note", f"there is no database {path} yet", "`tocsin serve` makes it")
         return
-    served = (given.data_dir / URL_FILE).exists()
+    served = _served(given.data_dir)
     try:
         found = files.look(path, served=served)
     except OSError as error:
@@ -45,8 +45,18 @@ def examine(given: Settings) -> Iterator[Finding]:
         )
         return
     yield from _schema(found.schema, SCHEMA_VERSION)
+    if any(found.purged.values()):
+        rows = ", ".join(f"{count:,} {table}" for table, count in found.purged.items())
+        yield Finding("good", f"retention and erasure have removed {rows} so far")
     yield from _keys(given, found.fingerprints)
     yield from _times(found.latest_ms)
+
+
+def _served(folder: Path) -> bool:
+    try:
+        return address(folder) is not None
+    except OSError:
+        return False
 
 
 def _pending(path: Path) -> bool:

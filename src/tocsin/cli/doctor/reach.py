@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 from tocsin import __version__
+from tocsin.cli.address import address
 from tocsin.cli.client import Api, at
 from tocsin.cli.doctor.findings import Finding
 from tocsin.cli.errors import CommandFailed
 from tocsin.cli.operator import operator_token
-from tocsin.cli.server import URL_FILE
 from tocsin.config import ConfigError, Settings, mail_settings
 
 CONNECT_SECONDS_MAX = 5.0
@@ -69,8 +69,10 @@ def _allowed(judge: Settings, addresses: list[str]) -> bool:
 def server(given: Settings) -> Iterator[Finding]:
     """Asks the server that runs from the data directory."""
     try:
-        url = (given.data_dir / URL_FILE).read_text().strip()
+        url = address(given.data_dir)
     except OSError:
+        url = None
+    if url is None:
         yield Finding("note", "no server runs from this data directory", "`tocsin serve` runs it")
         return
     try:
@@ -85,6 +87,8 @@ def server(given: Settings) -> Iterator[Finding]:
         yield Finding("good", "the server is ready: its database answers")
     except CommandFailed as failure:
         yield Finding("bad", f"the server is not ready: {failure.message}", "look at its log")
+    if not given.serves:
+        return  # it has no API that could be asked
     yield from _version(url)
     try:
         Api(url, operator_token(given)).call("GET", at("organizations"), query={"limit": 1})

@@ -6,7 +6,7 @@ from ipaddress import ip_address
 
 from tocsin import __version__
 from tocsin.cli.doctor.findings import Finding
-from tocsin.config import ConfigError, Network, Settings, mail_settings
+from tocsin.config import ConfigError, Network, Settings, check_for_nodes, mail_settings
 
 WIDE_BITS = {4: 16, 6: 48}
 """An allowed network with a shorter prefix is more than deliveries are likely to need."""
@@ -17,11 +17,34 @@ def examine(given: Settings) -> Iterator[Finding]:
     python = ".".join(map(str, sys.version_info[:3]))
     yield Finding("good", f"Tocsin {__version__} on Python {python}; the settings are valid")
     try:
+        check_for_nodes(given)
+    except ConfigError as error:
+        yield Finding("bad", str(error), "docs/growing.md has what nodes need")
+    try:
         mail_settings(given)
     except ConfigError as error:
         yield Finding("bad", str(error), "set both or neither")
+    yield from _retention(given)
     yield from _exposure(given)
     yield from _networks(given)
+
+
+def _retention(given: Settings) -> Iterator[Finding]:
+    if given.delivery_hours_max < given.delivery_days_max * 24:
+        yield Finding(
+            "note",
+            f"deliveries may wait for {given.delivery_hours_max} hours, and not for "
+            f"TOCSIN_DELIVERY_DAYS_MAX={given.delivery_days_max}: what happened is kept for "
+            f"TOCSIN_RETENTION_DAYS={given.retention_days} only",
+            "set a longer TOCSIN_RETENTION_DAYS, or a shorter TOCSIN_DELIVERY_DAYS_MAX",
+        )
+    if given.idempotency_hours > given.retention_days * 24:
+        yield Finding(
+            "note",
+            f"an idempotency key is remembered for {given.idempotency_hours} hours, longer than "
+            f"its event, which is kept for TOCSIN_RETENTION_DAYS={given.retention_days}",
+            "set a shorter TOCSIN_IDEMPOTENCY_HOURS",
+        )
 
 
 def _exposure(given: Settings) -> Iterator[Finding]:

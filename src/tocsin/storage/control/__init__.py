@@ -11,29 +11,42 @@ version, so that changes of one organization come one after another.
     lanes                                     what a change of a channel tells the data plane
     events, deliveries                        the log, read (and one delivery re-opened)
     jobs, work, recovery                      durable jobs, and the bounded steps they consist of
+    statistics                                what was sent and accepted, minute by minute
     failing                                   lanes that have failed for long
+    alert_rules, alerting                     what people want to be told of, and its evaluation
+    outbox, issues                            what is to be told, and what troubles channels have
     audit                                     who changed what
+    retention                                 what time ends and removes
+    duties                                    what only one node does at a time
     schema                                    which version the database has
 """
 
 from sqlalchemy import Connection
 
 from tocsin.storage.control import (
+    alert_rules,
+    alerting,
     audit,
     channels,
     deliveries,
+    duties,
     events,
     failing,
+    issues,
     jobs,
     keys,
     lanes,
     links,
     members,
     organizations,
+    outbox,
     projects,
     recovery,
+    retention,
+    rolling,
     schema,
     sessions,
+    statistics,
     users,
     work,
 )
@@ -44,21 +57,29 @@ __all__ = [
     "Connection",
     "Sight",
     "Walked",
+    "alert_rules",
+    "alerting",
     "audit",
     "channels",
     "deliveries",
+    "duties",
     "events",
     "failing",
+    "issues",
     "jobs",
     "keys",
     "lanes",
     "links",
     "members",
     "organizations",
+    "outbox",
     "projects",
     "recovery",
+    "retention",
+    "rolling",
     "schema",
     "sessions",
+    "statistics",
     "users",
     "work",
 ]

@@ -1,6 +1,5 @@
 """Deliveries and attempts as reads show them; one is re-opened, one is stored for a test."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -21,9 +20,9 @@ from tocsin.domain.model import (
     Status,
     WaitingFor,
 )
-from tocsin.storage.control import events, lanes
+from tocsin.storage.control import events, lanes, retention
 from tocsin.storage.control.walk import AnyRow, AnySelect, Sight, Walked, made_between, newest, put
-from tocsin.storage.tables import attempts, channels, deliveries
+from tocsin.storage.tables import attempts, channels, deliveries, nodes
 from tocsin.storage.tables import lanes as lanes_table
 
 _REOPENABLE = (Status.DELIVERED, Status.EXHAUSTED, Status.REJECTED, Status.CANCELLED)
@@ -62,7 +61,8 @@ _RATE_LIMITED = (
 class Now(Struct, frozen=True):
     """The moment a delivery is looked at: due times are storage time, what people see wall time.
 
-    `nodes` are the live nodes: what they hold is being sent.
+    `nodes` are this node's numbers: what it holds is being sent, as is what another one holds whose
+    lease lasts.
     """
 
     storage_ms: int
@@ -70,11 +70,17 @@ class Now(Struct, frozen=True):
     nodes: tuple[int, ...]
 
 
-def _status(columns: Any, nodes: Sequence[int]) -> ColumnElement[str]:
+def _status(columns: Any, now: Now) -> ColumnElement[str]:
     """What a delivery reads as: a waiting one may be held, or dropped with its lane."""
+    other = sa.exists().where(
+        nodes.c.number == columns.node, nodes.c.lease_until_ms > now.storage_ms
+    )
+    held = sa.or_(
+        columns.node.in_(now.nodes), sa.and_(columns.node != 0, other.correlate_except(nodes))
+    )
     return sa.case(
         (columns.status != Status.WAITING.value, columns.status),
-        (columns.node.in_(nodes), Status.SENDING.value),
+        (held, Status.SENDING.value),
         (lanes_table.c.channel_id.is_(None), Status.CANCELLED.value),
         (lanes_table.c.parked == lanes.DELETED, Status.CANCELLED.value),
         (columns.id <= lanes_table.c.cancelled_through, Status.CANCELLED.value),
@@ -95,7 +101,7 @@ def _selected(now: Now) -> AnySelect:
         *_LANE,
         _BEHIND.label("behind"),
         sa.case((lanes_table.c.exclusive, _RATE_LIMITED), else_=sa.false()).label("rate_limited"),
-        _status(deliveries.c, now.nodes).label("shown"),
+        _status(deliveries.c, now).label("shown"),
     ).outerjoin(lanes_table, lanes_table.c.channel_id == deliveries.c.channel_id)
 
 
@@ -196,7 +202,7 @@ def _reads_as(scan: FromClause, status: Status, now: Now) -> list[ColumnElement[
     else:
         return [scan.c.status == status.value]
     shown = (
-        sa.select(_status(scan.c, now.nodes))
+        sa.select(_status(scan.c, now))
         .select_from(
             sa.select(sa.literal(1).label("one"))
             .subquery("one")
@@ -301,7 +307,8 @@ def reopen(connection: Connection, sight: Sight, now: Now, delivery_id: str) -> 
         raise Conflict("Its channel is deleted.")
     if lane.cancelled_through is not None and found.id <= lane.cancelled_through:
         raise Conflict("The backlog of its channel is still being cancelled; try again shortly.")
-    if not events.exists(connection, sight, found.event_id):
+    horizon = retention.horizon(connection, hold=True)
+    if found.event_id < horizon or not events.exists(connection, sight, found.event_id):
         raise EventPurged
     done = connection.execute(
         sa.update(deliveries)

@@ -90,8 +90,9 @@ def create(
     arguments: dict[str, Any],
     now_ms: int,
     total: int | None = None,
+    position: str = "",
 ) -> Task:
-    """Store a job that runs from now on."""
+    """Store a job that runs from now on; `position` is where its first step begins."""
     connection.execute(
         sa.insert(jobs).values(
             id=id,
@@ -102,6 +103,7 @@ def create(
             internal=internal,
             arguments=msgspec.json.encode(arguments).decode(),
             total=total,
+            position=position,
             created_at=now_ms,
         )
     )
@@ -111,7 +113,7 @@ def create(
         kind=kind,
         channel_id=None if channel_id is None else ChannelId(channel_id),
         arguments=arguments,
-        position="",
+        position=position,
         created_at=now_ms,
     )
 
@@ -186,13 +188,14 @@ def task(connection: Connection, sight: Sight, job_id: str, *, lock: bool = Fals
     """A running job as it stands now; None when it has ended.
 
     With `lock` whoever cancels it waits for this transaction: nothing is done after the answer.
+    None also while another node is at it, which is not waited for: it may be paused there.
     """
     query = sa.select(jobs).where(
         jobs.c.id == job_id,
         jobs.c.organization_id == sight.organization_id,
         jobs.c.status == RUNNING,
     )
-    row = connection.execute(query.with_for_update() if lock else query).first()
+    row = connection.execute(query.with_for_update(skip_locked=True) if lock else query).first()
     return None if row is None else _task(row)
 
 

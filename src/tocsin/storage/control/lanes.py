@@ -50,7 +50,7 @@ _CLOSED: dict[str, Any] = {
 _CLEAN: dict[str, Any] = {
     "error_count": 0,
     "failing_streak": 0,
-    "failing_delivery": None,
+    "failing_deliveries": None,
     "failing_since_ms": None,
     **_CLOSED,
 }

@@ -4,6 +4,9 @@ Its set is fixed when it begins: what had ended by then. First the set is counte
 id, oldest first; the position is the last id looked at, so that none is taken twice, whatever
 becomes of it meanwhile. Each step re-opens no more than bring what waits for the channel to
 `QUEUE_MAX`; while more waits, the job does.
+
+A job for an issue has its set counted by whoever begins it, and begins at `OPENING`. Its arguments
+say more: `fingerprint` is the kind of error, and what ended before `ended_since` is not in it.
 """
 
 from typing import Any
@@ -12,9 +15,11 @@ import sqlalchemy as sa
 from msgspec import Struct
 from sqlalchemy import ColumnElement, Connection, FromClause
 
+from tocsin.domain import issues as kinds
 from tocsin.domain.ids import floor
 from tocsin.domain.model import Origin, Status
-from tocsin.storage.control import lanes
+from tocsin.domain.outcome import BREAKER_REASONS, Reason
+from tocsin.storage.control import lanes, retention
 from tocsin.storage.control.jobs import Task
 from tocsin.storage.control.walk import CLOCK_STEP_MS_MAX
 from tocsin.storage.tables import deliveries, events
@@ -26,6 +31,8 @@ LATER_IDS_MS = 60_000
 """Another node's clock may be ahead by as much: its ids are looked at, too."""
 
 _COUNTING, _OPENING = "count", "open"
+OPENING = f"{_OPENING}:"
+"""The position of a job whose set is counted already."""
 
 
 class Recovered(Struct, frozen=True):
@@ -54,7 +61,8 @@ def _scan(task: Task, last: str, limit: int) -> FromClause:
     d = deliveries.c
     return (
         sa.select(
-            d.id, d.event_id, d.organization_id, d.status, d.origin, d.created_at, d.finished_at
+            *(d.id, d.event_id, d.organization_id, d.status, d.origin, d.created_at, d.finished_at),
+            *(d.last_error, d.last_status_code),
         )
         .where(
             d.channel_id == task.channel_id,
@@ -69,6 +77,14 @@ def _scan(task: Task, last: str, limit: int) -> FromClause:
 
 
 def _wanted(scan: FromClause, task: Task) -> ColumnElement[bool]:
+    kind = task.arguments.get("fingerprint")
+    more: list[ColumnElement[bool]] = []
+    if kind is not None:
+        more = [
+            scan.c.finished_at >= task.arguments["ended_since"],
+            scan.c.origin.in_((Origin.EVENT.value, Origin.DIGEST.value)),
+            _of_kind(scan, kind),
+        ]
     return sa.and_(
         scan.c.organization_id == task.organization_id,
         scan.c.status.in_(task.arguments["statuses"]),
@@ -76,22 +92,56 @@ def _wanted(scan: FromClause, task: Task) -> ColumnElement[bool]:
         scan.c.created_at >= task.arguments["since"],
         scan.c.created_at < task.arguments["until"],
         scan.c.finished_at <= task.created_at,
+        *more,
     )
 
 
-def _count(connection: Connection, task: Task, counted: int, last: str, rows_max: int) -> Recovered:
+def _of_kind(scan: FromClause, kind: str) -> ColumnElement[bool]:
+    """Whether `domain.issues.fingerprint` of a failure is this one, or, for an open breaker,
+    whether it is of those that open it."""
+    error, status = scan.c.last_error, scan.c.last_status_code
+
+    def begins(*reasons: str) -> ColumnElement[bool]:
+        said = [error.startswith(one + end, autoescape=True) for one in reasons for end in ": "]
+        return sa.or_(error.in_(reasons), *said)
+
+    answered = sa.and_(
+        status.is_not(None),
+        sa.or_(error.is_(None), error == "", begins(Reason.HTTP_STATUS, Reason.RESENT)),
+    )
+    if kind == kinds.BREAKER_OPEN:
+        down = sa.and_(answered, sa.or_(status == 429, status >= 500))
+        return sa.or_(down, begins(*BREAKER_REASONS))
+    if kind.startswith("http_") and kind[5:].isdigit():
+        return sa.and_(answered, status == int(kind[5:]))
+    if kind == kinds.UNKNOWN:
+        return sa.and_(status.is_(None), sa.or_(error.is_(None), error == ""))
+    return sa.and_(begins(kind), sa.not_(answered))
+
+
+def count(connection: Connection, task: Task, last: str, rows_max: int) -> tuple[int, str | None]:
+    """How many of the next rows after an id are in the job's set, and where to go on (None: done).
+
+    It needs no stored job.
+    """
     scan = _scan(task, last, rows_max)
+    kept = scan.c.event_id >= retention.horizon(connection)
     looked_at, through, found = connection.execute(
         sa.select(
             sa.func.count(),
             sa.func.max(scan.c.id),
-            sa.func.sum(sa.case((_wanted(scan, task), 1), else_=0)),
+            sa.func.sum(sa.case((sa.and_(kept, _wanted(scan, task)), 1), else_=0)),
         ).select_from(scan)
     ).one()
-    counted += int(found or 0)
-    if looked_at == rows_max:
-        return Recovered(0, f"{_COUNTING}:{counted}:{through}")
-    return Recovered(0, f"{_OPENING}:" if counted else None, total=counted)
+    return int(found or 0), through if looked_at == rows_max else None
+
+
+def _count(connection: Connection, task: Task, counted: int, last: str, rows_max: int) -> Recovered:
+    found, further = count(connection, task, last, rows_max)
+    counted += found
+    if further is not None:
+        return Recovered(0, f"{_COUNTING}:{counted}:{further}")
+    return Recovered(0, OPENING if counted else None, total=counted)
 
 
 def _reopen(connection: Connection, task: Task, last: str, due_ms: int, rows_max: int) -> Recovered:
@@ -145,7 +195,8 @@ def _waiting(connection: Connection, task: Task) -> int:
 
 
 def _sendable(connection: Connection, task: Task, found: list[Any]) -> list[str]:
-    """Those whose event is still there."""
+    """Those whose event is still there, and is not about to be removed."""
+    horizon = retention.horizon(connection, hold=True)
     there = set(
         connection.scalars(
             sa.select(events.c.id).where(
@@ -154,7 +205,7 @@ def _sendable(connection: Connection, task: Task, found: list[Any]) -> list[str]
             )
         )
     )
-    return [row.id for row in found if row.event_id in there]
+    return [row.id for row in found if row.event_id in there and row.event_id >= horizon]
 
 
 def _open(connection: Connection, task: Task, ids: list[str], lane: Any, due_ms: int) -> None:

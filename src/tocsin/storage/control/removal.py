@@ -5,6 +5,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Connection, Table
 
+from tocsin.storage.control import retention
 from tocsin.storage.control.jobs import Task
 from tocsin.storage.tables import (
     attempts,
@@ -21,13 +22,33 @@ from tocsin.storage.tables import (
     projects,
     sessions,
 )
+from tocsin.storage.watch_tables import (
+    alert_history,
+    alert_rules,
+    channel_days,
+    channel_hours,
+    channel_minutes,
+    issues,
+    outbox,
+    project_days,
+    project_hours,
+    project_minutes,
+)
 
 EVENTS_PER_STEP_MAX = 200
 """Few, because one may be 256 KiB and a transaction has to stay small in bytes too."""
 
+_COUNTS = {
+    table.name: table
+    for table in (
+        *(channel_minutes, channel_hours, channel_days),
+        *(project_minutes, project_hours, project_days),
+    )
+}
 ORDER = (
-    *("deliveries", "events", "idempotency", "channels", "keys", "members", "links", "sessions"),
-    *("projects", "audit", "jobs"),
+    *("deliveries", "events", "idempotency", *_COUNTS, "outbox"),
+    *("channels", "keys", "members", "links", "sessions"),
+    *("alert_rules", "alert_history", "issues", "projects", "audit", "jobs"),
 )
 
 
@@ -38,8 +59,13 @@ def remove(connection: Connection, task: Task, table: str, rows_max: int) -> tup
             rows, empty = _deliveries(connection, task, rows_max)
         case "events":
             rows, empty = _by_id(connection, task, events, min(rows_max, EVENTS_PER_STEP_MAX))
+            retention.count(connection, {"events": rows})
         case "idempotency":
             rows, empty = _idempotency(connection, task, rows_max)
+        case "outbox":
+            rows, empty = _by_id(connection, task, outbox, rows_max)
+        case name if name in _COUNTS:
+            rows, empty = _counts(connection, task, _COUNTS[name], rows_max)
         case "channels":
             rows, empty = _channels(connection, task, rows_max)
         case "keys":
@@ -50,6 +76,12 @@ def remove(connection: Connection, task: Task, table: str, rows_max: int) -> tup
             rows, empty = _by_id(connection, task, links, rows_max)
         case "sessions":
             rows, empty = _by_id(connection, task, sessions, rows_max)
+        case "alert_rules":
+            rows, empty = _by_id(connection, task, alert_rules, rows_max)
+        case "alert_history":
+            rows, empty = _by_id(connection, task, alert_history, rows_max)
+        case "issues":
+            rows, empty = _by_id(connection, task, issues, rows_max)
         case "projects":
             rows, empty = _by_id(connection, task, projects, rows_max)
         case "audit":
@@ -103,6 +135,7 @@ def _deliveries(connection: Connection, task: Task, rows_max: int) -> tuple[int,
     if ids:
         connection.execute(sa.delete(attempts).where(attempts.c.delivery_id.in_(ids)))
         connection.execute(sa.delete(deliveries).where(deliveries.c.id.in_(ids)))
+        retention.count(connection, {"deliveries": len(ids), "attempts": rows - len(ids)})
     return rows, len(counted) < limit and len(ids) == len(counted)
 
 
@@ -113,6 +146,19 @@ def _idempotency(connection: Connection, task: Task, rows_max: int) -> tuple[int
         sa.delete(idempotency).where(
             mine, sa.tuple_(*place).in_(sa.select(*place).where(mine).limit(rows_max))
         )
+    ).rowcount
+    return rows, rows < rows_max
+
+
+def _counts(connection: Connection, task: Task, table: Table, rows_max: int) -> tuple[int, bool]:
+    """Statistics; recent ones of channels are found by the channels, which go later."""
+    mine = table.c.organization_id == task.organization_id
+    if table is channel_minutes:
+        of_it = sa.select(channels.c.id).where(channels.c.organization_id == task.organization_id)
+        mine = sa.and_(mine, table.c.channel_id.in_(of_it))
+    place = tuple(table.primary_key.columns)
+    rows = connection.execute(
+        sa.delete(table).where(sa.tuple_(*place).in_(sa.select(*place).where(mine).limit(rows_max)))
     ).rowcount
     return rows, rows < rows_max
 

@@ -6,6 +6,8 @@ from sqlalchemy import Connection
 from tocsin.storage.tables import SCHEMA_VERSION, meta
 
 KEY = "schema_version"
+MOVING = "moving"
+"""Stands in a database while it is being filled from another one, and is not whole."""
 
 
 class SchemaMismatch(Exception):
@@ -18,6 +20,10 @@ class SchemaNewer(SchemaMismatch):
 
 class SchemaOlder(SchemaMismatch):
     """This database has yet to be migrated."""
+
+
+class StoreUnfinished(SchemaMismatch):
+    """This database is being filled from another one, and is not whole."""
 
 
 def version(connection: Connection) -> int | None:
@@ -43,6 +49,17 @@ def refuse_newer(connection: Connection) -> int | None:
             f"to {SCHEMA_VERSION}. Start the newer release, or restore a backup made before it."
         )
     return found
+
+
+def refuse_unfinished(connection: Connection) -> None:
+    """Raise StoreUnfinished where a move to this database has begun and not ended."""
+    if version(connection) is None:
+        return
+    if connection.scalar(sa.select(meta.c.key).where(meta.c.key == MOVING)) is not None:
+        raise StoreUnfinished(
+            "This database is not whole: `tocsin migrate-store` has begun to fill it and has not "
+            "ended. Run it again with the same two stores; it goes on where it was."
+        )
 
 
 def check(connection: Connection) -> None:

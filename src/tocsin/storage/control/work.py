@@ -16,7 +16,7 @@ from sqlalchemy import Connection
 
 from tocsin.domain.model import Status
 from tocsin.domain.outcome import Reason
-from tocsin.storage.control import jobs, lanes, recovery
+from tocsin.storage.control import alert_rules, jobs, lanes, recovery
 from tocsin.storage.control.jobs import Task
 from tocsin.storage.control.removal import remove
 from tocsin.storage.tables import channels, deliveries, organizations
@@ -183,6 +183,7 @@ def _close_channels(
     ids = list(connection.scalars(wanted.order_by(channels.c.id).limit(limit)))
     if ids:
         lanes.close(connection, task, ids)
+        alert_rules.channels_gone(connection, task, ids, now_ms=now_ms)
         connection.execute(
             sa.update(channels)
             .where(channels.c.id.in_(ids))

@@ -5,8 +5,11 @@ from typing import Any
 
 from tocsin.domain.model import ChannelId, DeliveryId, EventId, Unmatched
 from tocsin.storage.base import Added, Duplicate, NewEvent, Stale, Stored
+from tocsin.storage.notes import PROJECT_MINUTE, project_rows
+from tocsin.storage.postgres.again import TryAgain
 from tocsin.storage.postgres.lanes import Lane
-from tocsin.storage.postgres.writer import Transaction, TryAgain
+from tocsin.storage.postgres.noting import project_minutes
+from tocsin.storage.postgres.writer import Transaction
 
 # Read after the lanes are locked: whoever deletes or parks one of them either waits for this
 # transaction, or has raised the version before.
@@ -37,9 +40,9 @@ _NEWER_DUE = """
     SELECT 1 FROM deliveries
     WHERE status = 'waiting' AND channel_id = $1 AND node = 0 AND due_ms BETWEEN $2 AND $3 LIMIT 1
 """
-# One statement, one round trip: rows of both tables, in the order of their keys.
-_INSERT = """
-    WITH stored AS (
+# One statement, one round trip: rows of all tables, in the order of their keys.
+_STORED = """
+    stored AS (
         INSERT INTO events (id, organization_id, project_id, type, data, people,
             idempotency_key, occurred_at, created_at, deliveries, unmatched)
         SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bytea[],
@@ -54,6 +57,8 @@ _INSERT = """
         AS d (id, event_id, organization_id, channel_id, project_id, event_type, origin,
             due_ms, node, claim, created_at, seq)
 """
+_INSERT = f"WITH {_STORED}"
+_INSERT_COUNTED = f"WITH counted AS ({project_minutes(first=24)}), {_STORED}"
 Row = tuple[Any, ...]
 _Place = tuple[str, str, str, str]
 
@@ -202,7 +207,14 @@ async def _insert(at: Transaction, items: list[NewEvent]) -> Iterator[list[Deliv
                 )
             )
         claimed.append(mine)
-    await at.connection.execute(_INSERT, *_columns(events, 11), *_columns(rows, 12))
+    accepted = project_rows(items, at.node)
+    counted = _columns(accepted, len(PROJECT_MINUTE)) if accepted else ()
+    await at.connection.execute(
+        _INSERT_COUNTED if accepted else _INSERT,
+        *_columns(events, 11),
+        *_columns(rows, 12),
+        *counted,
+    )
     free(at, freed)
     return iter(claimed)
 

@@ -9,16 +9,15 @@ from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from tocsin.domain.errors import Unavailable
-from tocsin.storage.postgres.partitions import MISSING_MAX, make, missing_day
-from tocsin.storage.postgres.session import Sessions, moved_on, opening_fault, store_fault
+from tocsin.storage.postgres.again import again
+from tocsin.storage.postgres.partitions import make
+from tocsin.storage.postgres.session import Sessions, opening_fault, store_fault
 
 T = TypeVar("T")
 
 POOL = 5
 READ_SECONDS_MAX = 5.0
 WRITE_SECONDS_MAX = 15.0
-TRIES_MAX = 5
-TRY_SECONDS = 0.02
 
 
 class Core:
@@ -54,23 +53,11 @@ class Core:
 
     async def write(self, work: Callable[[Connection], T]) -> T:
         """Run in a transaction; again after a deadlock, or where a partition was missing."""
-        tries = days = 0
-        while True:
-            try:
-                return await self._run(work, WRITE_SECONDS_MAX, read_only=False)
-            except sa.exc.DBAPIError as error:
-                cause = cause_of(error)
-                day = missing_day(cause)
-                if day is not None and days < MISSING_MAX:
-                    days += 1
-                    await self.write(lambda c, day=day: make(c, [day]))  # type: ignore[misc]
-                    continue
-                if cause is None or not moved_on(cause):
-                    raise
-                tries += 1
-                if tries == TRIES_MAX:
-                    raise Unavailable("The database is too busy.") from error
-                await asyncio.sleep(TRY_SECONDS * tries)
+        return await again(
+            lambda: self._run(work, WRITE_SECONDS_MAX, read_only=False),
+            cause_of=cause_of,
+            make_day=lambda day: self.write(lambda c: make(c, [day])),
+        )
 
     async def _run(self, work: Callable[[Connection], T], seconds: float, *, read_only: bool) -> T:
         try:
@@ -107,6 +94,8 @@ class Core:
             await self._sessions.settle(raw, control=True)
 
 
-def cause_of(error: sa.exc.DBAPIError) -> BaseException | None:
-    """What the driver itself has raised."""
-    return None if error.orig is None else error.orig.__cause__
+def cause_of(error: Exception) -> BaseException | None:
+    """What the driver itself has raised, if SQLAlchemy has wrapped it."""
+    if not isinstance(error, sa.exc.DBAPIError) or error.orig is None:
+        return None
+    return error.orig.__cause__

@@ -35,7 +35,9 @@ class Lane(msgspec.Struct):
     error_count: int
     last_error: str | None
     failing_streak: int
+    failing_deliveries: str | None
     failing_since_ms: int | None
+    failing_told: bool
     # What only the control plane changes.
     cancelled_through: str | None
     ordered: bool
@@ -69,8 +71,9 @@ _TYPES = {
     **dict.fromkeys(_CHANGING, "bigint"),
     **dict.fromkeys(("channel_id", "parked", "backlog_through", "breaker_state"), "text"),
     **dict.fromkeys(("breaker_probe", "breaker_streak", "last_error"), "text"),
+    "failing_deliveries": "text",
     **dict.fromkeys(("owner", "failing_streak"), "int"),
-    "unnumbered": "bool",
+    **dict.fromkeys(("unnumbered", "failing_told"), "bool"),
 }
 _ARRAYS = ", ".join(f"${at}::{_TYPES[name]}[]" for at, name in enumerate(_CHANGING, 1))
 

@@ -42,6 +42,7 @@ _END = """
     UPDATE nodes SET lease_until_ms = 0
     WHERE number = $1 AND lease_until_ms = $2 RETURNING number
 """
+_BURY = "DELETE FROM nodes WHERE number = $1"
 _FORGET = "DELETE FROM nodes WHERE number = ANY ($1::int[]) AND lease_until_ms = 0"
 
 _log = logging.getLogger("tocsin.storage")
@@ -151,6 +152,13 @@ class Nodes:
     async def forget(self, numbers: list[int]) -> None:
         """Delete ended nodes; nothing is held under their numbers any more."""
         await self._once(_FORGET, numbers)
+
+    async def bury(self, number: int) -> None:
+        """Delete a node that is known to be dead, whatever its lease says, once it holds nothing.
+
+        A lane that only it may serve is anybody's then.
+        """
+        await self._once(_BURY, number)
 
     async def leave(self) -> None:
         """End this node's lease at once and close the connection."""

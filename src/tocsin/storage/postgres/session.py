@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import asyncpg
 
 from tocsin.domain.errors import Unavailable
+from tocsin.storage.postgres.lean import LeanConnection
 
 if TYPE_CHECKING:
     Connection: TypeAlias = asyncpg.Connection[asyncpg.Record]
@@ -85,7 +86,7 @@ class Sessions:
         dsn: str,
         *,
         prepared: bool = True,
-        connection_class: type[Connection] = asyncpg.Connection,
+        connection_class: type[Connection] = LeanConnection,
     ) -> None:
         self._dsn = dsn
         self._class = connection_class

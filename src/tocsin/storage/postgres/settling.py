@@ -3,12 +3,22 @@
 from collections.abc import Sequence
 from typing import Any
 
-from tocsin.domain.model import ChannelId, OrganizationId, Status
+from tocsin.domain.breaking import COUNTING
+from tocsin.domain.model import ChannelId, Status
 from tocsin.storage.base import Settled, Settlement
+from tocsin.storage.notes import (
+    Note,
+    disabled_note,
+    issue_rows,
+    minute_rows,
+    note_rows,
+    streak_note,
+)
 from tocsin.storage.postgres.claiming import cancel_where_dropped
+from tocsin.storage.postgres.noting import channel_minutes, watch
 from tocsin.storage.postgres.tracking import track
 from tocsin.storage.postgres.writer import Transaction
-from tocsin.storage.settlements import attempt_row, move_row, tallied
+from tocsin.storage.settlements import Row, Tally, attempt_row, move_row, tallied
 
 _MOVE = """
     UPDATE deliveries SET status = v.status, node = 0, due_ms = v.due_ms, step = v.step,
@@ -29,6 +39,8 @@ _ATTEMPTS = """
         $7::text[], $8::int[], $9::text[], $10::text[], $11::bool[])
     ON CONFLICT DO NOTHING
 """
+# One statement, one round trip.
+_ATTEMPTS_COUNTED = f"WITH counted AS ({channel_minutes(first=12)}) {_ATTEMPTS}"
 _RECORDED = """
     SELECT a.delivery_id, a.claim FROM unnest($1::text[], $2::int[]) AS v (id, claim)
     JOIN attempts AS a ON a.delivery_id = v.id AND a.claim = v.claim
@@ -75,20 +87,33 @@ async def settle(at: Transaction, items: Sequence[Settlement], now_ms: int) -> S
         attempt_row(item, superseded=item.id in late) for item in ordered if item.id not in known
     ]
     if attempts:
-        await at.connection.execute(_ATTEMPTS, *_columns(attempts))
+        await _record(at, attempts, minute_rows(applied, at.node))
     await _end_delivered(at, superseded)
-    opened = _track(at, applied, now_ms)
+    tallies = tallied(applied)
+    opened, told = _track(at, tallies, now_ms)
     await cancel_where_dropped(
         at, [(item.id, item.channel_id) for item in applied if item.status is Status.WAITING]
     )
-    disabled = await _park(at, applied)
+    parked = await _park(at, applied)
+    told += [disabled_note(item) for item in parked if item.origin in COUNTING]
+    issues = issue_rows(applied, (channel_id for channel_id, _ in opened), tallies, at.wall_ms)
+    await watch(at.connection, issues, note_rows(told, at.wall_ms))
     # Whether those did is not known any more; to be told of it in vain does no harm.
-    disabled += [(item.organization_id, item.channel_id) for item in recorded if item.park]
+    parked += [item for item in recorded if item.park]
     return Settled(
         superseded=[item.id for item in items if item.id in late],
-        disabled=disabled,
+        disabled=[(item.organization_id, item.channel_id) for item in parked],
         opened=opened,
+        noted=bool(told or recorded),
     )
+
+
+async def _record(at: Transaction, attempts: list[Row], minutes: list[Row]) -> None:
+    """Store attempts and what they count for: in one round trip."""
+    if minutes:
+        await at.connection.execute(_ATTEMPTS_COUNTED, *_columns(attempts), *_columns(minutes))
+    else:
+        await at.connection.execute(_ATTEMPTS, *_columns(attempts))
 
 
 async def _split(
@@ -122,29 +147,33 @@ async def _end_delivered(at: Transaction, superseded: list[Settlement]) -> None:
 
 
 def _track(
-    at: Transaction, applied: Sequence[Settlement], now_ms: int
-) -> list[tuple[ChannelId, int]]:
-    """Note on its lane what became of each; returns whose breaker opened, and until when."""
+    at: Transaction, tallies: dict[ChannelId, Tally], now_ms: int
+) -> tuple[list[tuple[ChannelId, int]], list[Note]]:
+    """Note on its lane what became of each; returns whose breaker opened, and until when, and what
+    is to be told."""
     opened: list[tuple[ChannelId, int]] = []
-    for channel_id, tally in tallied(applied).items():
+    told: list[Note] = []
+    for channel_id, tally in tallies.items():
         lane = at.lanes.get(channel_id)
-        if lane is not None:
-            until_ms = track(lane, tally, now_ms)
-            at.freed = at.freed or tally.due_ms is not None
-            if until_ms is not None:
-                opened.append((channel_id, until_ms))
-    return opened
+        if lane is None:
+            continue
+        tracked = track(lane, tally, now_ms)
+        at.freed = at.freed or tally.due_ms is not None
+        if tracked.opened_until_ms is not None:
+            opened.append((channel_id, tracked.opened_until_ms))
+        for kind in tracked.told:
+            told.append(streak_note(kind, channel_id, tally))
+    return opened, told
 
 
 def _columns(rows: Any) -> list[list[Any]]:
     return [list(column) for column in zip(*rows, strict=True)]
 
 
-async def _park(
-    at: Transaction, items: Sequence[Settlement]
-) -> list[tuple[OrganizationId, ChannelId]]:
-    """Disable channels whose target is gone, if the attempt used their current version."""
-    disabled = []
+async def _park(at: Transaction, items: Sequence[Settlement]) -> list[Settlement]:
+    """Disable channels whose target is gone, if the attempt used their current version; returns
+    the attempts that did so."""
+    parked = []
     for item in items:
         if item.park is None:
             continue
@@ -155,8 +184,8 @@ async def _park(
                 _PARK_CHANNEL, item.park, item.finished_at, item.channel_id, item.version
             )
             await at.connection.execute(_BUMP, item.organization_id)
-            disabled.append((item.organization_id, item.channel_id))
-    return disabled
+            parked.append(item)
+    return parked
 
 
 def touched(items: Sequence[Settlement]) -> tuple[set[str], set[ChannelId]]:

@@ -10,16 +10,27 @@ from urllib.parse import urlsplit
 import asyncpg
 from sqlalchemy import Connection
 
+from tocsin.domain.errors import Unavailable
 from tocsin.domain.ids import id_time_ms
 from tocsin.domain.model import ChannelId, DeliveryId, OrganizationId
-from tocsin.storage.base import NO_ROOMS, Added, Claims, NewEvent, Settled, Settlement
+from tocsin.storage.base import (
+    NO_ROOMS,
+    Added,
+    Claims,
+    NewEvent,
+    Purged,
+    Settled,
+    Settlement,
+)
 from tocsin.storage.control import schema
 from tocsin.storage.postgres import checking, lapsed
 from tocsin.storage.postgres.claiming import Wanted
 from tocsin.storage.postgres.core import Core
+from tocsin.storage.postgres.lean import LeanConnection
 from tocsin.storage.postgres.nodes import BEAT_SECONDS, SKEW_MS_MAX, Beat, Nodes
 from tocsin.storage.postgres.operations import Add, Claim, Direct, Release, Settle
 from tocsin.storage.postgres.partitions import make, make_ahead
+from tocsin.storage.postgres.purging import Purging
 from tocsin.storage.postgres.session import Sessions, StoreRefused, opening_fault
 from tocsin.storage.postgres.waking import Waking
 from tocsin.storage.postgres.writer import Transaction, Writer
@@ -60,7 +71,7 @@ class PostgresStore:
         lost: Callable[[], None] = lambda: None,
         woken: Callable[[], None] = lambda: None,
         died: Callable[[BaseException], None] = lambda error: None,
-        connection_class: type[asyncpg.Connection] = asyncpg.Connection,
+        connection_class: type[asyncpg.Connection] = LeanConnection,
     ) -> None:
         self.place = _place(dsn)
         self._sessions = Sessions(dsn, prepared=prepared, connection_class=connection_class)
@@ -93,6 +104,7 @@ class PostgresStore:
 
     async def __aenter__(self) -> "PostgresStore":
         self._core = Core(self._sessions)
+        self._purging = Purging(self._sessions)
         self._waking = Waking(self._sessions, self._woken)
         self._nodes = Nodes(
             self._sessions,
@@ -127,6 +139,7 @@ class PostgresStore:
 
     async def _start(self) -> None:
         await self._reach()
+        await self.read(schema.refuse_unfinished)
         if await self.write(schema.refuse_newer) != SCHEMA_VERSION:
             # Imported only when there is something to migrate: Alembic is slow and large.
             from tocsin.storage.migrations import migrate
@@ -140,8 +153,10 @@ class PostgresStore:
             task = asyncio.get_running_loop().create_task(work)
             task.add_done_callback(self._ended)
             self._tasks.append(task)
-        if self._before is not None:
-            await self._free((self._before,), began=self._began)
+        # The same number once more was another database's, whose place this one has taken.
+        if self._before not in (None, self.node):
+            await self._walk((self._before,), began=self._began)
+            await self._nodes.bury(self._before)
 
     async def _reach(self) -> None:
         """Say why, where the database can't be worked with from the start."""
@@ -192,7 +207,8 @@ class PostgresStore:
             try:
                 numbers = await self._nodes.lapsed()
                 if numbers:
-                    freed = await self._free(numbers, began=None)
+                    freed = await self._walk(numbers, began=None)
+                    await self._nodes.forget(numbers)
                     _log.warning("freed %d deliveries of nodes that are gone", freed)
                 if loop.time() >= partitions_at:
                     await self.write(lambda c: make_ahead(c, self._wall_ms()))
@@ -201,11 +217,6 @@ class PostgresStore:
                 if not opening_fault(error):
                     raise
                 _log.warning("can't look after other nodes now: %r", error)
-
-    async def _free(self, numbers: Sequence[int], *, began: Mapping[str, int] | None) -> int:
-        freed = await self._walk(numbers, began=began)
-        await self._nodes.forget(list(numbers))
-        return freed
 
     async def _walk(self, numbers: Sequence[int] | None, began: Mapping[str, int] | None) -> int:
         freed, above = 0, ""
@@ -252,6 +263,15 @@ class PostgresStore:
     async def release(self, held: Sequence[tuple[DeliveryId, int, ChannelId]]) -> None:
         """See `DataPlane.release`."""
         await self._writer.submit(Release(held))
+
+    async def purge(self, before_ms: int) -> Purged:
+        """See `DataPlane.purge`: a whole day goes, when all of it is that old."""
+        try:
+            return await self._purging.step(before_ms)
+        except Exception as error:
+            if not opening_fault(error):
+                raise
+            raise Unavailable("The database is not available.") from error
 
     async def check_lanes(self, now_ms: int) -> int:
         """See `DataPlane.check_lanes`; in steps, so that commits go on between them.

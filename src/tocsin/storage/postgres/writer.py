@@ -18,24 +18,18 @@ import asyncpg
 from tocsin.domain.errors import TocsinError, Unavailable
 from tocsin.domain.model import ChannelId
 from tocsin.storage.additions import Taken
+from tocsin.storage.postgres.again import again
 from tocsin.storage.postgres.lanes import Lanes
-from tocsin.storage.postgres.partitions import MISSING_MAX, missing_day
-from tocsin.storage.postgres.session import Connection, Sessions, moved_on, store_fault
+from tocsin.storage.postgres.session import Connection, Sessions, store_fault
 from tocsin.telemetry.counts import StoreCounts
 
 OPERATIONS_PER_TRANSACTION_MAX = 64
-TRIES_MAX = 5
-TRY_SECONDS = 0.02
 RECONNECT_SECONDS = (0.0, 0.1, 0.25, 0.5, 1.0)
 CLOSE_SECONDS = 5.0
 
 
 class CommitUnknown(Exception):
     """A COMMIT was not confirmed: whether it took effect is not known."""
-
-
-class TryAgain(Exception):
-    """The ground has moved under a statement: the whole transaction is tried again."""
 
 
 class Transaction:
@@ -252,22 +246,9 @@ class Writer:
 
         Raises Unavailable for faults of the store, CommitUnknown, or an operation's own error.
         """
-        tries = days = 0
-        while True:
-            try:
-                return await self._once(operations)
-            except (TryAgain, asyncpg.PostgresError) as error:
-                day = missing_day(error)
-                if day is not None and days < MISSING_MAX:
-                    days += 1
-                    await self._make_day(day)
-                    continue
-                if not isinstance(error, TryAgain) and not moved_on(error):
-                    raise
-                tries += 1
-                if tries == TRIES_MAX:
-                    raise Unavailable("The database is too busy.") from error
-                await asyncio.sleep(TRY_SECONDS * tries)
+        return await again(
+            lambda: self._once(operations), cause_of=lambda error: error, make_day=self._make_day
+        )
 
     async def _once(self, operations: Sequence[Operation]) -> list[Any]:
         connection = await self._connected()

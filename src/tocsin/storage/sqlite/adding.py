@@ -9,6 +9,7 @@ import msgspec
 from tocsin.domain.model import ChannelId, DeliveryId, Unmatched
 from tocsin.storage.base import Added, Duplicate, NewEvent, Stale, Stored
 from tocsin.storage.sqlite.known import Known
+from tocsin.storage.sqlite.noting import count_accepted
 from tocsin.storage.sqlite.rows import Row, Values
 
 # One row, so that the interpreter lock changes hands once and not once per row.
@@ -172,6 +173,7 @@ def _insert(
     if freed:
         known.open_lanes.difference_update(freed)
         _FREED.run(connection, sorted(freed.items()))
+    count_accepted(connection, node, items)
     return iter(claimed)
 
 

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from msgspec import Struct
 
 from tocsin.domain.ids import id_time_ms
-from tocsin.storage.control import master_keys, schema
+from tocsin.storage.control import master_keys, retention, schema
 from tocsin.storage.sqlite.writer import core_engine
 from tocsin.storage.tables import SCHEMA_VERSION
 
@@ -20,11 +20,13 @@ _STAMPED = ("events", "deliveries", "audit", "channels", "organizations")
 
 class Look(Struct, frozen=True, kw_only=True):
     """What stands in a file: its schema's number, the master keys it needs (by fingerprint), and
-    the latest time in its ids (wall ms, 0 for none). Of a newer schema nothing but the number."""
+    the latest time in its ids (wall ms, 0 for none), and how many rows of each table of the log
+    were removed. Of a newer schema nothing but the number."""
 
     schema: int | None
     fingerprints: list[str]
     latest_ms: int
+    purged: dict[str, int]
 
 
 def sqlite_version() -> tuple[str, bool]:
@@ -55,10 +57,11 @@ def _look(connection: sqlite3.Connection) -> Look:
     with core_engine(lambda: connection).connect() as core:
         number = schema.version(core)
         if number is None or number > SCHEMA_VERSION:
-            return Look(schema=number, fingerprints=[], latest_ms=0)
+            return Look(schema=number, fingerprints=[], latest_ms=0, purged={})
         known = master_keys.fingerprints(core)
+        purged = retention.purged(core)
     latest_ms = 0
     for table in _STAMPED:
         last = connection.execute(f"SELECT max(id) FROM {table}").fetchone()[0]
         latest_ms = max(latest_ms, id_time_ms(last) if last else 0)
-    return Look(schema=number, fingerprints=known, latest_ms=latest_ms)
+    return Look(schema=number, fingerprints=known, latest_ms=latest_ms, purged=purged)

@@ -12,7 +12,7 @@ from tocsin.storage.base import Added, Claims, NewEvent, Settled, Settlement
 from tocsin.storage.sqlite import adding, claiming, settling
 from tocsin.storage.sqlite.writer import Operation, Writer
 
-SETTLE, OTHER, ADD = 0, 1, 2
+SETTLE, OTHER, ADD, PURGE = 0, 1, 2, 3
 
 
 class _Whole:
@@ -97,12 +97,14 @@ class Settle:
         self,
         items: Sequence[Settlement],
         now_ms: int,
+        wall_ms: int,
         *,
         one_by_one: bool = False,
         minimal: bool = False,
     ) -> None:
         self._items = items
         self._now_ms = now_ms
+        self._wall_ms = wall_ms
         self._one_by_one = one_by_one
         self._minimal = minimal
 
@@ -113,27 +115,26 @@ class Settle:
             writer.known,
             self._items,
             self._now_ms,
+            self._wall_ms,
             one_by_one=self._one_by_one,
         )
 
     def split(self) -> Sequence[Operation]:
         if not self._one_by_one:
             # Either some claim no longer stands, or an item is at fault: this tells them apart.
-            return (Settle(self._items, self._now_ms, one_by_one=True, minimal=self._minimal),)
+            return (self._part(self._items, minimal=self._minimal),)
         half = len(self._items) // 2
         if not half:
             return ()
-        return (
-            Settle(self._items[:half], self._now_ms, one_by_one=True),
-            Settle(self._items[half:], self._now_ms, one_by_one=True),
-        )
+        return self._part(self._items[:half]), self._part(self._items[half:])
 
     def alone(self, error: Exception) -> Operation | Exception:
         if self._minimal:
             return error
-        return Settle(
-            [settlements.minimal(self._items[0])], self._now_ms, one_by_one=True, minimal=True
-        )
+        return self._part([settlements.minimal(self._items[0])], minimal=True)
+
+    def _part(self, items: Sequence[Settlement], *, minimal: bool = False) -> Operation:
+        return Settle(items, self._now_ms, self._wall_ms, one_by_one=True, minimal=minimal)
 
     def join(self, answers: Sequence[Any]) -> Settled | Exception:
         return settlements.joined(answers)

@@ -5,14 +5,17 @@ from collections.abc import Sequence
 
 import msgspec
 
-from tocsin.domain.breaking import BreakerState, moved
-from tocsin.domain.model import ChannelId, DeliveryId, OrganizationId, Status
+from tocsin.domain.breaking import COUNTING, BreakerState, moved
+from tocsin.domain.model import ChannelId, DeliveryId, Status
 from tocsin.storage.base import Settled, Settlement
+from tocsin.storage.notes import Note, disabled_note
 from tocsin.storage.settlements import Tally, attempt_row, move_row, tallied
 from tocsin.storage.sqlite.adding import one_value
 from tocsin.storage.sqlite.claiming import cancel_where_dropped
 from tocsin.storage.sqlite.known import Known
+from tocsin.storage.sqlite.noting import watch
 from tocsin.storage.sqlite.rows import Row, Values
+from tocsin.storage.sqlite.streaks import move_streaks, streaks_of
 
 _ATTEMPTS = Values(
     "INSERT INTO attempts (delivery_id, claim, organization_id, number, started_at, duration_ms,"
@@ -47,8 +50,10 @@ _LANES = Values(
     " error_count = CASE WHEN v.column2 IS NULL THEN error_count ELSE 0 END + v.column3,"
     " last_error = CASE WHEN v.column3 > 0 THEN v.column4"
     "   WHEN v.column2 IS NOT NULL THEN NULL ELSE last_error END,"
-    " failing_streak = CASE WHEN version <> v.column8 THEN failing_streak"
-    "   ELSE CASE WHEN v.column5 THEN 0 ELSE failing_streak END + v.column6 END,"
+    # What failures add to the streak is written by `streaks.py`.
+    " failing_streak = CASE WHEN v.column5 AND version = v.column8 THEN 0 ELSE failing_streak END,"
+    " failing_deliveries = CASE WHEN v.column5 AND version = v.column8 THEN NULL"
+    "   ELSE failing_deliveries END,"
     " failing_since_ms = CASE WHEN version <> v.column8 THEN failing_since_ms"
     "   WHEN v.column6 > 0 AND (v.column5 OR failing_since_ms IS NULL) THEN v.column7"
     "   WHEN v.column5 THEN NULL ELSE failing_since_ms END,"
@@ -101,12 +106,14 @@ def settle(
     known: Known,
     items: Sequence[Settlement],
     now_ms: int,
+    wall_ms: int,
     *,
     one_by_one: bool,
 ) -> Settled:
     """Apply what still matches; what does not is kept as a superseded attempt.
 
-    `now_ms` is storage time. All at once raises NotAllApplied when something does not match.
+    `now_ms` is storage time, `wall_ms` wall time. All at once raises NotAllApplied when something
+    does not match.
     """
     superseded: list[DeliveryId] = []
     recorded: list[Settlement] = []
@@ -128,20 +135,31 @@ def settle(
                 superseded.append(item.id)
     tallies = tallied(applied)
     opened: list[tuple[ChannelId, int]] = []
+    told: list[Note] = []
     if tallies:
+        streaks = streaks_of(connection, known, tallies)
         _LANES.run(connection, _lane_rows(tallies, known))
+        if streaks:
+            told = move_streaks(connection, known, streaks)
         troubled = {channel_id: tally for channel_id, tally in tallies.items() if tally.told}
         if troubled:
             opened = _move_breakers(connection, troubled, known, now_ms)
     waiting = [item.id for item in applied if item.status is Status.WAITING]
     if waiting:
         cancel_where_dropped(connection, waiting, applied[0].finished_at)
-    disabled = _park(connection, applied)
+    parked = _park(connection, applied)
+    told += [disabled_note(item) for item in parked if item.origin in COUNTING]
+    watch(connection, node, applied, opened, tallies, told, wall_ms)
     # Whether those did is not known any more; to be told of it in vain does no harm.
-    disabled += [(item.organization_id, item.channel_id) for item in recorded if item.park]
-    if disabled:
+    parked += [item for item in recorded if item.park]
+    if parked:
         known.forget()
-    return Settled(superseded=superseded, disabled=disabled, opened=opened)
+    return Settled(
+        superseded=superseded,
+        disabled=[(item.organization_id, item.channel_id) for item in parked],
+        opened=opened,
+        noted=bool(told or recorded),
+    )
 
 
 def _move_one(connection: sqlite3.Connection, node: int, item: Settlement) -> bool:
@@ -221,11 +239,10 @@ def _move_breakers(
     return opened
 
 
-def _park(
-    connection: sqlite3.Connection, items: Sequence[Settlement]
-) -> list[tuple[OrganizationId, ChannelId]]:
-    """Disable channels whose target is gone, if the attempt used their current version."""
-    disabled = []
+def _park(connection: sqlite3.Connection, items: Sequence[Settlement]) -> list[Settlement]:
+    """Disable channels whose target is gone, if the attempt used their current version; returns
+    the attempts that did so."""
+    parked = []
     for item in items:
         if item.park is None:
             continue
@@ -234,5 +251,5 @@ def _park(
                 _PARK_CHANNEL, (item.park, item.finished_at, item.channel_id, item.version)
             )
             connection.execute(_BUMP, (item.organization_id,))
-            disabled.append((item.organization_id, item.channel_id))
-    return disabled
+            parked.append(item)
+    return parked

@@ -11,14 +11,23 @@ from typing import TypeVar
 
 from sqlalchemy import Connection
 
-from tocsin.domain.ids import id_time_ms
+from tocsin.domain.ids import floor, id_time_ms
 from tocsin.domain.model import ChannelId, DeliveryId, OrganizationId
 from tocsin.storage.additions import Taken
-from tocsin.storage.base import NO_ROOMS, Added, Claims, NewEvent, Settled, Settlement
+from tocsin.storage.base import (
+    NO_ROOMS,
+    Added,
+    Claims,
+    NewEvent,
+    Purged,
+    Settled,
+    Settlement,
+)
 from tocsin.storage.control import schema
 from tocsin.storage.folder import lock
 from tocsin.storage.sqlite import backup, claiming
-from tocsin.storage.sqlite.operations import Add, Claim, Control, Direct, Release, Settle
+from tocsin.storage.sqlite.operations import PURGE, Add, Claim, Control, Direct, Release, Settle
+from tocsin.storage.sqlite.purging import Purging
 from tocsin.storage.sqlite.readers import Readers
 from tocsin.storage.sqlite.writer import Writer, connect
 from tocsin.storage.tables import SCHEMA_VERSION
@@ -60,6 +69,7 @@ class SqliteStore:
         self._connect = connect
         self._reserve_bytes = reserve_bytes
         self._lock: int | None = None
+        self._purging = Purging()
         self._node = 0
         self.floor_ms = 0
 
@@ -180,12 +190,25 @@ class SqliteStore:
 
     async def settle(self, settlements: Sequence[Settlement]) -> Settled:
         """See `DataPlane.settle`."""
-        settled: Settled = await self._writer.submit(Settle(settlements, self._storage_ms()))
+        operation = Settle(settlements, self._storage_ms(), self._wall_ms())
+        settled: Settled = await self._writer.submit(operation)
         return settled
 
     async def release(self, held: Sequence[tuple[DeliveryId, int, ChannelId]]) -> None:
         """See `DataPlane.release`."""
         await self._writer.submit(Release(held, self._wall_ms()))
+
+    async def purge(self, before_ms: int) -> Purged:
+        """See `DataPlane.purge`."""
+        before, purging = floor(before_ms), self._purging
+        try:
+            done: Purged = await self._writer.submit(
+                Direct(lambda writer: purging.step(writer.connection, before), PURGE)
+            )
+        except Exception:
+            self._purging = Purging()  # what it took for done may have been rolled back
+            raise
+        return done
 
     async def check_lanes(self, now_ms: int) -> int:
         """See `DataPlane.check_lanes`; in steps, so that commits go on between them."""

@@ -9,7 +9,7 @@ from litestar.handlers import BaseRouteHandler
 from tocsin.domain.errors import Forbidden
 from tocsin.web.calls import Call, require, takes_body
 from tocsin.web.dialects import Dialect
-from tocsin.web.hookstream import channels, environments, keys
+from tocsin.web.hookstream import alert_rules, channels, environments, issues, keys
 from tocsin.web.hookstream.errors import HookstreamError
 from tocsin.web.hookstream.replies import SuccessReply
 
@@ -35,7 +35,13 @@ async def guard(connection: ASGIConnection[Any, Any, Any, Any], h: BaseRouteHand
 
 ROUTER = Router(
     "/v1",
-    route_handlers=[*channels.HANDLERS, *keys.HANDLERS, *environments.HANDLERS],
+    route_handlers=[
+        *channels.HANDLERS,
+        *alert_rules.HANDLERS,
+        *issues.HANDLERS,
+        *keys.HANDLERS,
+        *environments.HANDLERS,
+    ],
     guards=[guard],
     tags=["hookstream"],
 )
@@ -44,6 +50,8 @@ STRUCTS = (
     HookstreamError,
     SuccessReply,
     *channels.STRUCTS,
+    *alert_rules.STRUCTS,
+    *issues.STRUCTS,
     *keys.STRUCTS,
     *environments.STRUCTS,
 )

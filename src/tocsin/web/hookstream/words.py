@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tocsin.web.hookstream import routes
+from tocsin.web.hookstream import alert_words, issue_words, routes
 from tocsin.web.hookstream.errors import refuse
 from tocsin.web.reference.words import CallWords, DialectWords, example_errors
 
@@ -60,6 +60,8 @@ WORDS = DialectWords(
     "`better-auth.session_token`, in this order.",
     resources={
         _CHANNELS: "Channels of an environment.",
+        alert_words.RESOURCE: "What an environment watches of its own deliveries.",
+        issue_words.RESOURCE: "What troubles channels have, and since when.",
         _KEYS: "Credentials of an environment.",
         _ENVIRONMENTS: "The projects of the organization.",
     },
@@ -152,6 +154,8 @@ WORDS = DialectWords(
             "status": "The HTTP status.",
             "request_id": "Also in the header `X-Request-Id`.",
         },
+        **alert_words.FIELDS,
+        **issue_words.FIELDS,
     },
     calls={
         f"POST {_PATH}": CallWords(
@@ -237,6 +241,8 @@ WORDS = DialectWords(
             text="Its channels and keys are void at once.",
             reply=_DONE,
         ),
+        **alert_words.CALLS,
+        **issue_words.CALLS,
     },
     errors=example_errors(lambda error: refuse(error, "req_0123456789ab")),
     structs=routes.STRUCTS,

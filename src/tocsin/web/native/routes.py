@@ -15,6 +15,7 @@ from tocsin.web.native import (
     master_key,
     organizations,
     people,
+    statistics,
     views,
 )
 from tocsin.web.native.problems import Problem
@@ -29,6 +30,7 @@ ROUTER = Router(
         *log.HANDLERS,
         *jobs.HANDLERS,
         *attempts.HANDLERS,
+        *statistics.HANDLERS,
         *audit.HANDLERS,
         *backup.HANDLERS,
         *master_key.HANDLERS,

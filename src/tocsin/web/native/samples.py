@@ -145,6 +145,18 @@ ATTEMPT: dict[str, Any] = {
     "superseded": False,
 }
 DELIVERY_ATTEMPT: dict[str, Any] = {"delivery_id": DELIVERY["id"], **ATTEMPT}
+STATISTICS: dict[str, Any] = {
+    "start": "2026-11-20T09:00:00.000Z",
+    "channel_id": None,
+    "project_id": None,
+    "accepted": 1200,
+    "attempts": 1224,
+    "delivered": 1200,
+    "failed": 24,
+    "exhausted": 0,
+    "failure_rate": 0.0196,
+    "latency_ms": {"p50": 41.3, "p95": 118.0, "p99": 340.6},
+}
 BACKUP: dict[str, Any] = {
     "name": "tocsin-20261120T093000.000000Z.db",
     "status": "done",

@@ -19,13 +19,12 @@ from tocsin.domain.model import (
     RateLimit,
     StoredEvent,
 )
+from tocsin.domain.streak import FAILING_AFTER
 from tocsin.domain.text import iso
 from tocsin.service.channels import Channels, SigningKeys
 from tocsin.service.sight import Listing
 
 T = TypeVar("T")
-
-FAILING_STREAK = 5
 
 
 class ListOut(Struct, Generic[T]):
@@ -277,7 +276,7 @@ def channel(
     if not c.enabled:
         status = "disabled"
     else:
-        status = "failing" if tracking.failing_streak >= FAILING_STREAK else "active"
+        status = "failing" if tracking.failing_streak >= FAILING_AFTER else "active"
     return ChannelOut(
         id=c.id,
         organization_id=c.organization_id,

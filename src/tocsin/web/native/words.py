@@ -12,6 +12,7 @@ from tocsin.web.native import (
     people_words,
     routes,
     samples,
+    statistics,
     views,
 )
 from tocsin.web.native.problems import refuse
@@ -167,6 +168,24 @@ _FIELDS: dict[str, dict[str, str]] = {
     },
     "AttemptOut": _ABOUT_ATTEMPT,
     "DeliveryAttemptOut": {"delivery_id": "The delivery it belongs to."} | _ABOUT_ATTEMPT,
+    "StatisticsListOut": {"data": "Every bucket of the period, oldest first."},
+    "StatisticsOut": {
+        "start": "When the bucket begins, UTC.",
+        "channel_id": "The channel that was asked for; else null.",
+        "project_id": "The project that was asked for, or the channel's; else null.",
+        "accepted": "Events that were accepted; 0 where one channel was asked for.",
+        "attempts": "Attempts that ended in it.",
+        "delivered": "Those of them that delivered.",
+        "failed": "Those of them that did not.",
+        "exhausted": "Deliveries that were given up after their last attempt.",
+        "failure_rate": "`failed` / `attempts`; null without an attempt.",
+        "latency_ms": "How long attempts took; null without an attempt.",
+    },
+    "LatencyOut": {
+        "p50": "Half of the attempts took no longer; at most 25 % off.",
+        "p95": "95 % took no longer.",
+        "p99": "99 % took no longer.",
+    },
     "LatestBackupOut": {"latest": "Null when there was none since this server started."},
     "BackupOut": {
         "name": "The file, in the folder `backups` beside the database.",
@@ -347,6 +366,14 @@ _CALLS: dict[str, CallWords] = {
         query="limit=2",
         reply=samples.listed(samples.DELIVERY_ATTEMPT),
     ),
+    f"GET {_ORG}/stats": _call(
+        "Statistics",
+        "Read statistics",
+        text="Every bucket of the period, oldest first, empty ones too; at most 1,500. Minutes are "
+        "kept for 3 days, hours for 90, days for 400. `channel` and `project` exclude each other.",
+        query="bucket=hour&after=2026-11-20T09:00:00Z&before=2026-11-20T10:00:00Z",
+        reply={"data": [samples.STATISTICS]},
+    ),
     f"POST {_ORG}/deliveries/{{id}}/retry": _call(
         "Deliveries", "Send it once more", reply=samples.DELIVERY | samples.REOPENED
     ),
@@ -424,6 +451,7 @@ WORDS = DialectWords(
         "Events": "What your platform says has happened. 202 means stored.",
         "Channels": "Where events go: one configured target each.",
         "Deliveries": "One event on its way to one channel, with every attempt.",
+        "Statistics": "How much was sent, how much failed, and how long it took.",
         "Organizations": "Tenants; nothing crosses their borders.",
         "Projects": "Parts of an organization that emit events.",
         "Keys": "Credentials of an organization, or of one of its projects.",
@@ -455,6 +483,9 @@ WORDS = DialectWords(
         views.TestOut,
         views.ChannelTypesOut,
         attempts.DeliveryAttemptOut,
+        statistics.StatisticsListOut,
+        statistics.StatisticsOut,
+        statistics.LatencyOut,
         backup.BackupOut,
         backup.LatestBackupOut,
         master_key.RotationOut,

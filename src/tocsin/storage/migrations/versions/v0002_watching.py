@@ -30,10 +30,14 @@ def upgrade() -> None:
     _outbox()
     _channel_minutes()
     _project_minutes()
+    for grain in ("hours", "days"):
+        _channel_hours(f"channel_{grain}")
+        _project_hours(f"project_{grain}")
     _served_minutes()
     _issues()
     _alert_rules()
     _alert_history()
+    _lanes()
     set_version(op.get_bind(), int(revision))
 
 
@@ -98,6 +102,41 @@ def _project_minutes() -> None:
         postgresql_with=HOT_ROWS,
     )
     op.create_index("project_minutes_minute", "project_minutes", ["minute"])
+
+
+def _channel_hours(name: str) -> None:
+    op.create_table(
+        name,
+        sa.Column("channel_id", Id, nullable=False),
+        sa.Column("minute", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("organization_id", Id, nullable=False),
+        sa.Column("attempts", sa.BigInteger(), nullable=False),
+        sa.Column("failed", sa.BigInteger(), nullable=False),
+        sa.Column("delivered", sa.BigInteger(), nullable=False),
+        sa.Column("exhausted", sa.BigInteger(), nullable=False),
+        *(
+            sa.Column(f"l{at}", sa.BigInteger(), nullable=False, server_default="0")
+            for at in range(48)
+        ),
+        sa.PrimaryKeyConstraint("channel_id", "minute"),
+        sqlite_with_rowid=False,
+    )
+    op.create_index(f"{name}_minute", name, ["minute"])
+    op.create_index(f"{name}_organization", name, ["organization_id"])
+
+
+def _project_hours(name: str) -> None:
+    op.create_table(
+        name,
+        sa.Column("organization_id", Id, nullable=False),
+        sa.Column("project_id", Id, nullable=False),
+        sa.Column("minute", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("accepted", sa.BigInteger(), nullable=False),
+        sa.Column("unmatched", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("organization_id", "project_id", "minute"),
+        sqlite_with_rowid=False,
+    )
+    op.create_index(f"{name}_minute", name, ["minute"])
 
 
 def _served_minutes() -> None:
@@ -182,3 +221,10 @@ def _alert_history() -> None:
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index("alert_history_rule", "alert_history", ["alert_rule_id", "id"])
+
+
+def _lanes() -> None:
+    op.add_column("lanes", sa.Column("failing_deliveries", Id))
+    op.add_column(
+        "lanes", sa.Column("failing_told", sa.Boolean(), nullable=False, server_default=sa.false())
+    )

@@ -31,7 +31,7 @@ from tocsin.storage.base import (
     NewEvent,
     Settlement,
 )
-from tocsin.storage.postgres import PostgresStore
+from tocsin.storage.postgres import PostgresStore, Started
 from tocsin.storage.sqlite import SqliteStore
 from tocsin.storage.tables import channels, lanes, organizations
 
@@ -80,9 +80,8 @@ async def _opened(driver: str, folder: Path, options: dict[str, Any]) -> AsyncIt
         return
     assert driver == "postgres"
     place = _places.get(folder) or _new_place(folder)
-    given = {"before": place.node, **clock, **options}
+    given = {"before": place.node, "numbered": place.note, **clock, **options}
     async with PostgresStore(server().dsn(place.database), **given) as opened:
-        place.node = opened.node
         place.open += 1
         try:
             yield opened
@@ -95,8 +94,11 @@ class _Place:
 
     def __init__(self, database: str) -> None:
         self.database = database
-        self.node: int | None = None
+        self.node: Started | None = None
         self.open = 0
+
+    def note(self, node: Started) -> None:
+        self.node = node
 
 
 CLOSED_KEPT = 2

@@ -32,7 +32,7 @@ from tests.storage.stores import (
 from tocsin.domain.errors import Unavailable
 from tocsin.domain.model import ChannelId, Event, EventId, Status
 from tocsin.storage.base import Held, Stored
-from tocsin.storage.postgres import PostgresStore, StoreRefused
+from tocsin.storage.postgres import PostgresStore, Started, StoreRefused
 from tocsin.storage.postgres.nodes import LEASE_MS
 from tocsin.storage.postgres.partitions import bound_of, name_of
 from tocsin.storage.tables import organizations
@@ -231,17 +231,31 @@ async def test_the_next_process_of_a_place_takes_over_its_exclusive_lanes_at_onc
     database: str,
 ) -> None:
     """It knows that the one before it is dead: nobody waits for the end of that one's lease."""
-    async with opened(database) as killed:
+    nodes: list[Started] = []
+    async with opened(database, numbered=nodes.append) as killed:
         channel = await make_channel(killed)
         await killed.write(
             lambda c: c.execute(sa.text("UPDATE lanes SET exclusive = true")).rowcount
         )
         await killed.add([new_event(channel)])
-        async with opened(database, before=killed.node) as store:
+        async with opened(database, before=nodes[0]) as store:
             assert len(await claim(store)) == 1
             (answer,) = await store.add([new_event(channel)])
             assert isinstance(answer, Stored)
             assert len(answer.claimed) == 1
+
+
+async def test_a_place_that_comes_from_another_database_buries_nobody(database: str) -> None:
+    """The number in its file is another node's here, which is alive."""
+    nodes: list[Started] = []
+    async with opened(database, numbered=nodes.append) as alive:
+        channel = await make_channel(alive)
+        await alive.add([new_event(channel)])
+        foreign = Started(nodes[0].number, nodes[0].at - 1)
+        async with opened(database, before=foreign) as store:
+            assert await claim(store) == []
+            there = f"SELECT number FROM nodes WHERE number = {alive.node}"
+            assert len(await rows(store, there)) == 1
 
 
 async def test_what_a_lapsed_node_holds_is_freed_and_counted(database: str) -> None:
@@ -269,10 +283,8 @@ async def test_what_a_lapsed_node_holds_is_freed_and_counted(database: str) -> N
 
 async def test_a_node_whose_lease_was_ended_starts_anew(database: str) -> None:
     lost: list[int] = []
-    numbers: list[int] = []
-    async with opened(
-        database, lost=lambda: lost.append(1), numbered=lambda number: numbers.append(number)
-    ) as store:
+    nodes: list[Started] = []
+    async with opened(database, lost=lambda: lost.append(1), numbered=nodes.append) as store:
         channel = await make_channel(store)
         event = new_event(channel)
         await store.add([event])
@@ -287,7 +299,7 @@ async def test_a_node_whose_lease_was_ended_starts_anew(database: str) -> None:
             await asyncio.sleep(0.05)
         assert store.node != number
         assert lost
-        assert numbers == [number, store.node]
+        assert [node.number for node in nodes] == [number, store.node]
         # Nobody else has taken it meanwhile: what was under way counts.
         assert (await store.settle([settlement(born(event))])).superseded == []
 

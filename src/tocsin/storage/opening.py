@@ -64,19 +64,20 @@ async def open_store(
             yield store
         return
     # Imported only where it is needed: with SQLite it would be 10 MiB for nothing.
-    from tocsin.storage.postgres import PostgresStore
+    from tocsin.storage.postgres import PostgresStore, Started
 
     place = settings.data_dir / NODE_FILE
     held = lock(place)
     try:
+        earlier = _read(place)
         async with PostgresStore(
             settings.store,
             wall_ms=clock.wall_ms,
             storage_ms=clock.storage_ms,
             prepared=settings.postgres_prepared,
-            before=_read(place),
+            before=None if earlier is None else Started(*earlier),
             began=began,
-            numbered=lambda number: _write(place, number),
+            numbered=lambda node: _write(place, node.number, node.at),
             measured=clock.follow,
             lost=lambda: signals.lost(),
             woken=lambda: signals.woken(),
@@ -92,18 +93,19 @@ def copying(store: Store) -> Copy | None:
     return store.copy if isinstance(store, SqliteStore) else None
 
 
-def _read(place: Path) -> int | None:
-    """The number under which the process before this one has worked here, if there was one."""
+def _read(place: Path) -> tuple[int, int] | None:
+    """Number and start of the node that the process before this one was, if there was one."""
     try:
-        return int(place.read_text())
+        number, at = place.read_text().split()
+        return int(number), int(at)
     except (OSError, ValueError):
         return None
 
 
-def _write(place: Path, number: int) -> None:
+def _write(place: Path, number: int, at: int) -> None:
     try:
         descriptor = os.open(place, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
         with open(descriptor, "w") as file:
-            file.write(f"{number}\n")
+            file.write(f"{number} {at}\n")
     except OSError as error:
         _log.warning("can't note the node's number in %s: %s", place, error)

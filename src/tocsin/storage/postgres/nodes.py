@@ -42,10 +42,21 @@ _END = """
     UPDATE nodes SET lease_until_ms = 0
     WHERE number = $1 AND lease_until_ms = $2 RETURNING number
 """
-_BURY = "DELETE FROM nodes WHERE number = $1"
+_BURY = "DELETE FROM nodes WHERE number = $1 AND started_at = $2"
+_IS_THERE = "SELECT 1 FROM nodes WHERE number = $1 AND started_at = $2"
 _FORGET = "DELETE FROM nodes WHERE number = ANY ($1::int[]) AND lease_until_ms = 0"
 
 _log = logging.getLogger("tocsin.storage")
+
+
+class Started(Struct, frozen=True):
+    """A node for good: the number alone is another node's in another database.
+
+    `at` is wall time of its machine, as in `nodes.started_at`.
+    """
+
+    number: int
+    at: int
 
 
 class Beat(Struct):
@@ -69,7 +80,7 @@ class Nodes:
         sessions: Sessions,
         *,
         wall_ms: Callable[[], int],
-        numbered: Callable[[int], None],
+        numbered: Callable[[Started], None],
         lost: Callable[[], None],
         measured: Callable[[Beat], None],
     ) -> None:
@@ -88,10 +99,10 @@ class Nodes:
 
     async def take(self) -> None:
         """Take a number and a lease; raises what `Sessions.open` does, or Unavailable."""
-        sent = self._time()
-        (row,) = await self._once(_TAKE, self._wall_ms(), LEASE_MS)
+        sent, started_at = self._time(), self._wall_ms()
+        (row,) = await self._once(_TAKE, started_at, LEASE_MS)
         self._renewed(row["now_ms"], sent)
-        self._numbered(row["number"])
+        self._numbered(Started(row["number"], started_at))
         self.numbers.append(row["number"])
 
     async def run(self) -> None:
@@ -153,12 +164,16 @@ class Nodes:
         """Delete ended nodes; nothing is held under their numbers any more."""
         await self._once(_FORGET, numbers)
 
-    async def bury(self, number: int) -> None:
+    async def is_there(self, node: Started) -> bool:
+        """Whether this database knows this very node, dead or alive."""
+        return bool(await self._once(_IS_THERE, node.number, node.at))
+
+    async def bury(self, node: Started) -> None:
         """Delete a node that is known to be dead, whatever its lease says, once it holds nothing.
 
         A lane that only it may serve is anybody's then.
         """
-        await self._once(_BURY, number)
+        await self._once(_BURY, node.number, node.at)
 
     async def leave(self) -> None:
         """End this node's lease at once and close the connection."""

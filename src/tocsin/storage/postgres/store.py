@@ -27,7 +27,7 @@ from tocsin.storage.postgres import checking, lapsed
 from tocsin.storage.postgres.claiming import Wanted
 from tocsin.storage.postgres.core import Core
 from tocsin.storage.postgres.lean import LeanConnection
-from tocsin.storage.postgres.nodes import BEAT_SECONDS, SKEW_MS_MAX, Beat, Nodes
+from tocsin.storage.postgres.nodes import BEAT_SECONDS, SKEW_MS_MAX, Beat, Nodes, Started
 from tocsin.storage.postgres.operations import Add, Claim, Direct, Release, Settle
 from tocsin.storage.postgres.partitions import make, make_ahead
 from tocsin.storage.postgres.purging import Purging
@@ -64,9 +64,9 @@ class PostgresStore:
         wall_ms: Callable[[], int],
         storage_ms: Callable[[], int],
         prepared: bool = True,
-        before: int | None = None,
+        before: Started | None = None,
         began: Mapping[str, int] | None = None,
-        numbered: Callable[[int], None] = lambda number: None,
+        numbered: Callable[[Started], None] = lambda node: None,
         measured: Callable[[int, float], None] = lambda now_ms, at: None,
         lost: Callable[[], None] = lambda: None,
         woken: Callable[[], None] = lambda: None,
@@ -153,10 +153,11 @@ class PostgresStore:
             task = asyncio.get_running_loop().create_task(work)
             task.add_done_callback(self._ended)
             self._tasks.append(task)
-        # The same number once more was another database's, whose place this one has taken.
-        if self._before not in (None, self.node):
-            await self._walk((self._before,), began=self._began)
-            await self._nodes.bury(self._before)
+        before = self._before
+        # In another database the number is another node's, which may well be alive.
+        if before is not None and await self._nodes.is_there(before):
+            await self._walk((before.number,), began=self._began)
+            await self._nodes.bury(before)
 
     async def _reach(self) -> None:
         """Say why, where the database can't be worked with from the start."""

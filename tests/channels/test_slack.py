@@ -373,7 +373,8 @@ def test_the_fallback_tells_all_in_one_text() -> None:
     ],
 )
 def test_an_icon_tells_how_bad_it_is(type: str, data: Any, icon: str) -> None:
-    assert message(event(data, type=type))["text"].startswith(f"{icon} ")
+    origin = Origin.OPERATIONAL if type.startswith("tocsin.") else Origin.EVENT
+    assert message(event(data, type=type), origin)["text"].startswith(f"{icon} ")
 
 
 def test_an_alert_is_told_as_one() -> None:

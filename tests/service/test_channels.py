@@ -601,7 +601,7 @@ FAILING = {
     "error_count": 7,
     "failing_streak": 6,
     "failing_since_ms": 5,
-    "failing_delivery": "c" * 24,
+    "failing_deliveries": "c" * 24,
     "breaker_state": "open",
     "breaker_until_ms": 9,
 }

@@ -484,6 +484,13 @@ class Health:
         return self.is_ready
 
 
+class Empty:
+    """Alert rules, or issues, of which there are none."""
+
+    async def sight_of(self, caller: Caller, id: str) -> Sight:
+        raise NotFound
+
+
 class Fake(SimpleNamespace):
     """The services, each reachable with its own type for tests to look at."""
 
@@ -501,6 +508,8 @@ def services(**settings: Any) -> Fake:
         directory=Directory(),
         keys=Keys(),
         channels=channels,
+        alert_rules=Empty(),
+        issues=Empty(),
         slack=SlackSetup(
             channels=cast(Any, channels),
             sender=cast(Any, None),

@@ -31,7 +31,7 @@ KILLS = int(CHAOS_SECONDS / KILL_EVERY_SECONDS) if CHAOS_SECONDS else 3
 OUTAGE_SECONDS = 20.0
 CALM_SECONDS = 3.0
 # Delays that nobody would call one, or what this machine shows without a restart.
-P99_SECONDS_MAX = 2.0
+P99_SECONDS_MAX = 5.0
 P99_TIMES_MAX = 10.0
 
 _tenants = itertools.count(1)

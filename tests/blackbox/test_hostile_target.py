@@ -148,7 +148,7 @@ def test_hostile_targets_beside_a_healthy_one(
             good.append(healthy.publish(data=number)["id"])
     while len(good) < HEALTHY_EVENTS:
         good.append(healthy.publish(data=len(good))["id"])
-    receiver.wait(len(good), "/healthy", seconds=5)
+    receiver.wait(len(good), "/healthy", seconds=30)
     for one in hostile:
         check(tenant, one)
     # Now that every retry is over, the healthy channel still has had everything once.

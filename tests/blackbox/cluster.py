@@ -33,8 +33,8 @@ FAST, SLOW = "/fast", "/slow"
 SLOW_REPLY_SECONDS = 0.2
 HEALED_SECONDS_MAX = 90.0
 DONE_SECONDS_MAX = 240.0
-# How long before a fault something may have been sent that was not recorded when it came, and how
-# long after it the receiver may come to read what lay in a socket; a disk may stand still for seconds.
+# How long before a fault something may have been sent that was not recorded when it came (disks
+# stand still for seconds), and how long after it the receiver may read what lay in a socket.
 DOUBT_SECONDS = 8.0
 # A timestamp has whole seconds; what it lets through is written in the same turn of the loop.
 SIGNED_SECONDS = 2.0

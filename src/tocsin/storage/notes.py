@@ -27,6 +27,7 @@ PROJECT_MINUTE = ("organization_id", "project_id", "minute", "node", *PROJECT_CO
 """The columns of `project_rows`."""
 
 _NOTHING = [0] * len(COUNTS)
+_ATTEMPTS, _FAILED, _DELIVERED, _EXHAUSTED = map(COUNTS.index, COUNTS[:4])
 _FIRST_BUCKET = COUNTS.index("l0")
 
 
@@ -56,22 +57,29 @@ def minute_rows(items: Iterable[Settlement], node: int) -> list[Row]:
     """What was tried, by channel and minute (of its end, wall time), in the order of the keys."""
     minutes: dict[tuple[ChannelId, int], list[int]] = {}
     organizations: dict[ChannelId, OrganizationId] = {}
+    # Neighbours mostly belong together; this runs for every attempt of every channel.
+    at_channel, at_minute, counts = "", -1, _NOTHING
+    delivered, exhausted = Status.DELIVERED, Status.EXHAUSTED
     for item in items:
         if item.origin not in COUNTING:
             continue
-        key = (item.channel_id, _minute(item.finished_at))
-        counts = minutes.get(key)
-        if counts is None:
-            counts = minutes[key] = _NOTHING.copy()
-            organizations[item.channel_id] = item.organization_id
-        counts[0] += 1
-        if item.status is Status.DELIVERED:
-            counts[2] += 1
+        channel_id, minute = item.channel_id, item.finished_at // MINUTE_MS
+        if minute != at_minute or channel_id != at_channel:
+            at_channel, at_minute = channel_id, minute
+            key = (channel_id, _bounded(minute))
+            counts = minutes.setdefault(key, [])
+            if not counts:
+                counts += _NOTHING
+                organizations[channel_id] = item.organization_id
+        if item.status is delivered:
+            counts[_DELIVERED] += 1
         else:
-            counts[1] += 1
-            if item.status is Status.EXHAUSTED:
-                counts[3] += 1
+            counts[_FAILED] += 1
+            if item.status is exhausted:
+                counts[_EXHAUSTED] += 1
         counts[_FIRST_BUCKET + bucket_of(item.attempt.duration_ms)] += 1
+    for counts in minutes.values():
+        counts[_ATTEMPTS] = counts[_DELIVERED] + counts[_FAILED]
     return [
         (channel_id, minute, node, organizations[channel_id], *counts)
         for (channel_id, minute), counts in sorted(minutes.items())
@@ -81,21 +89,29 @@ def minute_rows(items: Iterable[Settlement], node: int) -> list[Row]:
 def project_rows(items: Iterable[NewEvent], node: int) -> list[Row]:
     """What was accepted, by project and minute, in the order of the keys."""
     minutes: dict[tuple[str, str, int], list[int]] = {}
+    at_organization, at_minute, counts = "", -1, [0, 0]
+    at_project: str | None = None
     for item in items:
         if item.origin is not Origin.EVENT:
             continue
         event = item.event
-        key = (event.organization_id, event.project_id or "", _minute(event.created_at))
-        counts = minutes.get(key)
-        if counts is None:
-            counts = minutes[key] = [0, 0]
+        minute = event.created_at // MINUTE_MS
+        if (
+            minute != at_minute
+            or event.organization_id != at_organization
+            or event.project_id != at_project
+        ):
+            at_organization, at_project, at_minute = event.organization_id, event.project_id, minute
+            key = (at_organization, at_project or "", _bounded(minute))
+            counts = minutes.setdefault(key, [0, 0])
         counts[0] += 1
-        counts[1] += item.unmatched is not None
+        if item.unmatched is not None:
+            counts[1] += 1
     return [(*key, node, *counts) for key, counts in sorted(minutes.items())]
 
 
-def _minute(wall_ms: int) -> int:
-    return min(max(wall_ms // MINUTE_MS, 0), _MINUTE_MAX)
+def _bounded(minute: int) -> int:
+    return min(max(minute, 0), _MINUTE_MAX)
 
 
 def issue_rows(

@@ -13,6 +13,7 @@ from types import TracebackType
 
 import uvloop
 
+from tocsin import __version__
 from tocsin.channels import MailTransport, Transports, equipped
 from tocsin.chores import chores
 from tocsin.clock import Clock
@@ -76,6 +77,7 @@ from tocsin.storage import Signals, Store, copying, open_store
 from tocsin.storage.control import master_keys as key_rows
 from tocsin.storage.control.sending import channel_for_sending
 from tocsin.telemetry.exposition import Metrics
+from tocsin.telemetry.traces import NoTraces, Traces
 from tocsin.web import metrics
 from tocsin.web.asgi import build
 from tocsin.web.bare import BareSite
@@ -304,6 +306,9 @@ class App:
 
     async def _start(self, stack: AsyncExitStack, store: Store, sealer: Sealer) -> None:
         settings = self.settings
+        if settings.traces:
+            traces = self._traces()
+            stack.push_async_callback(asyncio.to_thread, traces.close)
         await stack.enter_async_context(self.passwords)
         stack.push_async_callback(self._flush_uses)
         stack.push_async_callback(self.changes.close)
@@ -406,6 +411,17 @@ class App:
 
         server, sender = found
         return Mailer(server, sender, self.resolver, wall_ms=self.clock.wall_ms)
+
+    def _traces(self) -> Traces:
+        """Spans of what is published and attempted from now on."""
+        try:
+            traces = Traces(__version__)
+        except NoTraces as error:
+            raise ConfigError(
+                f"TOCSIN_TRACES: {error}. Install what it needs: pip install 'tocsin[traces]'."
+            ) from None
+        self.publisher.traces = self.engine.dispatcher.traces = traces
+        return traces
 
     def _proxy(self) -> Proxy | None:
         """The proxy for deliveries, if there is one."""

@@ -104,6 +104,10 @@ class Settings(BaseSettings):
         None, description="the mail server, smtp://user:password@host:587 or smtps://…"
     )
     smtp_from: str = Field("", description="who mails come from: an address, or Name <address>")
+    traces: bool = Field(
+        False,
+        description="send OpenTelemetry traces; needs the extra `traces`, see OTEL_… variables",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="")
     log_format: Literal["auto", "json", "console"] = Field("auto", description="auto: by terminal")
 

@@ -28,6 +28,7 @@ HOMES = {
     "litestar": ("tocsin.web",),
     "markupsafe": ("tocsin.render",),
     "msgspec": ("tocsin",),
+    "opentelemetry": ("tocsin.telemetry.traces",),
     "prometheus_client": ("tocsin.telemetry",),
     "pycares": ("tocsin.net",),
     "pydantic": ("tocsin.config",),

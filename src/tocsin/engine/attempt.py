@@ -29,6 +29,7 @@ from tocsin.net.connection import ClosedIdle, Connection
 from tocsin.net.errors import NotSent, SendFailed
 from tocsin.storage.base import AttemptRecord, Held, Settlement
 from tocsin.telemetry.counts import AttemptCounts
+from tocsin.telemetry.traces import Traces
 
 RESPONSE_BODY_BYTES_MAX = 4_096
 ERROR_BYTES_MAX = 500
@@ -67,6 +68,7 @@ class Means(Protocol):
     random: Random
     attempts: int
     counts: AttemptCounts
+    traces: Traces | None
 
     @property
     def may_write(self) -> bool:
@@ -356,9 +358,27 @@ class DeliveryAttempt:
             duration_ms,
             self._started_ms - held.event.created_at if first else None,
         )
+        if means.traces is not None:
+            self._trace(means.traces, record)
         means.settler.put(settlement, self._settled)
         self.record = record
         return delivered
+
+    def _trace(self, traces: Traces, record: AttemptRecord) -> None:
+        held = self.held
+        failed = record.outcome != DELIVERED.outcome
+        traces.attempted(
+            held.event,
+            delivery_id=held.id,
+            channel_id=held.channel_id,
+            channel_type=self._target.channel.type,
+            number=record.number,
+            started_ms=record.started_at,
+            duration_ms=record.duration_ms,
+            outcome=record.outcome,
+            status_code=record.status_code,
+            reason=(record.error or "").partition(":")[0] if failed else None,
+        )
 
     def _verdict(self, outcome: Outcome) -> Verdict:
         try:

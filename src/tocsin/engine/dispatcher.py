@@ -13,6 +13,7 @@ from tocsin.engine.targets import Target, Targets
 from tocsin.net.client import Client
 from tocsin.storage.base import Held, Settlement
 from tocsin.telemetry.counts import AttemptCounts
+from tocsin.telemetry.traces import Traces
 
 BURST_MAX = 100
 """So many attempts start in one go; then the event loop has its turn."""
@@ -53,6 +54,7 @@ class Dispatcher:
         self.stopping = False
         self.attempts = 0
         self.counts = AttemptCounts()
+        self.traces: Traces | None = None
 
     @property
     def may_send(self) -> bool:

@@ -54,6 +54,7 @@ from tocsin.storage.base import (
 from tocsin.telemetry.counts import PublishCounts
 from tocsin.telemetry.families import PUBLISHES_WAITING
 from tocsin.telemetry.instruments import Sample
+from tocsin.telemetry.traces import Traces
 
 EVENTS_WAITING_MAX = 20_000
 DELIVERIES_PER_EVENT = DELIVERIES_PER_TRANSACTION_MAX // EVENTS_PER_TRANSACTION_MAX
@@ -114,6 +115,7 @@ class Publisher:
         self._intake = intake
         self._key_ms = idempotency_hours * _HOUR_MS
         self.counts = PublishCounts()
+        self.traces: Traces | None = None
         self._batcher: Batcher[list[NewEvent], list[Added | Exception]] = Batcher(
             self._store_groups, weight_max=EVENTS_PER_TRANSACTION_MAX
         )
@@ -310,6 +312,10 @@ class Publisher:
                 if type(answer) is Stored:
                     if event.origin is Origin.EVENT:
                         self.counts.stored(len(event.deliveries))
+                        if self.traces is not None:
+                            self.traces.published(
+                                event.event, len(event.deliveries), self._clock.wall_ms()
+                            )
                     else:
                         self.counts.deliveries += len(event.deliveries)
                     self._intake.stored(event.event.organization_id, len(event.deliveries))

@@ -80,7 +80,7 @@ from tocsin.telemetry.exposition import Metrics
 from tocsin.telemetry.traces import NoTraces, Traces
 from tocsin.web import metrics
 from tocsin.web.asgi import build
-from tocsin.web.bare import BareSite
+from tocsin.web.bare import engine_site, metrics_site
 from tocsin.web.server import Application, HttpServer
 
 CLOSE_SECONDS = 30.0
@@ -329,7 +329,7 @@ class App:
         stack.push_async_callback(self.tester.close)
         await store.ping()
         self.health.answered()
-        site: Application = BareSite(self)
+        site: Application = engine_site(self)
         if settings.serves:
             front = build(self, settings, cursor_key=sealer.derive("cursors"))
             self.metrics.sources.append(front.counts.samples)
@@ -347,7 +347,7 @@ class App:
             server.bounds.samples,
         ]
         if settings.metrics_port:
-            open_one = metrics.MetricsSite(self.metrics)
+            open_one = metrics_site(self.metrics)
             await self._serve(stack, HttpServer(open_one, settings, port=settings.metrics_port))
         host, port = server.address
         self.url = f"http://{f'[{host}]' if ':' in host else host}:{port}"

@@ -8,7 +8,7 @@ from tests.telemetry.test_metrics import scraped
 from tests.web.fakes import ACME, KEYS, OPERATOR, Client, Fake, application, services
 
 from tocsin.telemetry.exposition import CONTENT_TYPE, Metrics
-from tocsin.web.metrics import MetricsSite
+from tocsin.web.bare import metrics_site
 from tocsin.web.server import HttpServer
 
 pytestmark = pytest.mark.anyio
@@ -74,7 +74,7 @@ async def test_requests_are_counted_by_dialect_and_status(fake: Fake) -> None:
 
 
 async def test_the_port_of_its_own_has_nothing_else() -> None:
-    call = Client(cast(Any, MetricsSite(Metrics())))
+    call = Client(cast(Any, metrics_site(Metrics())))
     assert (await call("GET", "/metrics")).status == 200
     assert (await call("POST", "/metrics")).status == 405
     for path in ("/", "/healthz", "/api/docs", "/metrics/", EVENTS, "/v1/notification-channels"):
@@ -86,7 +86,7 @@ async def test_sockets_and_what_a_bound_cuts_off_are_counted(fake: Fake) -> None
     app = application(fake)
     async with HttpServer(app, fake.settings) as server:
         fake.metrics.sources += [app.counts.samples, server.bounds.samples]
-        async with HttpServer(MetricsSite(fake.metrics), fake.settings, port=0) as site:
+        async with HttpServer(metrics_site(fake.metrics), fake.settings, port=0) as site:
             body = b'{"type":"a","data":1}'
             sent = await exchanged(
                 server.address,

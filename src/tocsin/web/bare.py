@@ -1,27 +1,29 @@
-"""What a node without an API answers on its port: whether it is there, and its metrics."""
+"""Applications without an API: what a node that only sends answers, and the metrics' own port."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 
 from tocsin.domain.errors import RouteNotFound
-from tocsin.web import health
+from tocsin.telemetry.exposition import Metrics
+from tocsin.web import health, metrics
 from tocsin.web.auth import Gate
 from tocsin.web.dialects import Dialect, refuse
-from tocsin.web.metrics import PATH as METRICS
-from tocsin.web.metrics import MetricsPage
 from tocsin.web.publish import PublishHandler
 from tocsin.web.replies import Receive, Scope, Send, send_refusal
 from tocsin.web.services import Services
 
+Page = Callable[[Scope, Send], Awaitable[None]]
+"""Answers one request; raises what it is refused with."""
+
 
 class BareSite:
-    """The application of a node with `TOCSIN_ROLE=engine`."""
+    """An application of these pages, by path, and nothing else."""
 
     publish: PublishHandler | None = None
 
-    def __init__(self, services: Services) -> None:
-        self._health = services.health
-        self._metrics = MetricsPage(services, Gate(services))
+    def __init__(self, pages: Mapping[str, Page]) -> None:
+        self._pages = pages
 
     @asynccontextmanager
     async def lifespan(self) -> AsyncIterator[None]:
@@ -34,11 +36,21 @@ class BareSite:
             return
         scope["tocsin.dialect"] = Dialect.NATIVE
         try:
-            if scope["path"] in health.PATHS:
-                await health.tell(self._health, scope, send)
-            elif scope["path"] == METRICS:
-                await self._metrics(scope, send)
-            else:
+            page = self._pages.get(scope["path"])
+            if page is None:
                 raise RouteNotFound()
+            await page(scope, send)
         except Exception as error:
             await send_refusal(send, refuse(scope, error))
+
+
+def engine_site(services: Services) -> BareSite:
+    """Of a node with `TOCSIN_ROLE=engine`: whether it is there, and its metrics for operators."""
+    about = partial(health.tell, services.health)
+    page = metrics.MetricsPage(services, Gate(services))
+    return BareSite({**dict.fromkeys(health.PATHS, about), metrics.PATH: page})
+
+
+def metrics_site(of: Metrics) -> BareSite:
+    """Of the metrics' own port: for everybody."""
+    return BareSite({metrics.PATH: partial(metrics.tell, of)})

@@ -171,6 +171,19 @@ def _id(id: str | UnsetType | None) -> str | UnsetType | None:
     return strip_prefix(id) if isinstance(id, str) else id
 
 
+def _patch(data: AlertRuleIn | AlertRuleChangeIn) -> AlertRulePatch:
+    """What new rules and changes say alike."""
+    return AlertRulePatch(
+        name=data.name,
+        description=data.description,
+        rule_config=data.rule_config,
+        source_id=_id(data.source_id),
+        destination_id=_id(data.destination_id),
+        channel_ids=_plain(data.channel_ids),
+        cooldown_minutes=data.cooldown_minutes,
+    )
+
+
 @post(
     PATH,
     opt={"operation": "alert_rule.create"},
@@ -181,18 +194,13 @@ async def create_alert_rule(request: Call, data: JSONBody[AlertRuleIn]) -> Alert
     """Create a rule; it watches from now on."""
     sight = await organization_sight(request, data.org_id)
     env_id = await environment(request, sight, data.env_id)
-    draft = AlertRulePatch(
-        name=data.name,
-        description=data.description,
-        rule_config=data.rule_config,
-        source_id=_id(data.source_id),
-        destination_id=_id(data.destination_id),
-        channel_ids=_plain(data.channel_ids),
-        cooldown_minutes=data.cooldown_minutes,
-    )
     try:
         made = await request.services.alert_rules.create(
-            request.caller, sight, project_id=env_id, rule_type=data.rule_type, draft=draft
+            request.caller,
+            sight,
+            project_id=env_id,
+            rule_type=data.rule_type,
+            draft=_patch(data),
         )
     except Invalid as error:
         raise renamed(error) from None
@@ -234,15 +242,9 @@ async def update_alert_rule(
     request: Call, id: FromPath[str], data: JSONBody[AlertRuleChangeIn]
 ) -> AlertRuleReply:
     """Change a rule; `rule_config` and `channel_ids` replace the whole of them."""
-    change = AlertRulePatch(
+    change = msgspec.structs.replace(
+        _patch(data),
         rule_type=data.rule_type,
-        name=data.name,
-        description=data.description,
-        rule_config=data.rule_config,
-        source_id=_id(data.source_id),
-        destination_id=_id(data.destination_id),
-        channel_ids=_plain(data.channel_ids),
-        cooldown_minutes=data.cooldown_minutes,
         enabled=UNSET if data.enabled is UNSET else bool(data.enabled),
     )
     changed = await request.services.alert_rules.update(

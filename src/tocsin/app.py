@@ -31,7 +31,7 @@ from tocsin.crypto.passwords import Passwords
 from tocsin.crypto.sealing import BadMasterKey, Sealer, new_master_key, parse_master_keys
 from tocsin.crypto.tokens import new_operator_token
 from tocsin.domain.errors import Unavailable
-from tocsin.domain.ids import IdMaker
+from tocsin.domain.ids import SharedIdMaker
 from tocsin.domain.model import Channel, ChannelId
 from tocsin.engine.engine import UNSETTLED_MAX, Engine
 from tocsin.engine.journal import SendJournal
@@ -170,7 +170,7 @@ class App:
 
     def _wire(self, store: Store, sealer: Sealer, journal: SendJournal) -> None:
         settings, clock = self.settings, self.clock
-        id_at = _safe_ids(IdMaker(store.node, store.floor_ms))
+        ids = SharedIdMaker(store.node, store.floor_ms)
         guard = Guard(settings.allow_networks, https_only=settings.https_only)
         self.resolver = Resolver()
         types = equipped(Transports(mail=self._mailer()))
@@ -181,7 +181,7 @@ class App:
         changes = Changes(
             store=store,
             clock=clock,
-            new_id=lambda: id_at(clock.wall_ms()),
+            new_id=lambda: ids.make(clock.wall_ms()),
             routing=self.routing,
         )
         self.changes = changes
@@ -212,7 +212,7 @@ class App:
             routing=self.routing,
             dispatch=self.engine,
             clock=clock,
-            new_id=id_at,
+            ids=ids,
             idempotency_hours=settings.idempotency_hours,
             intake=self.intake,
         )
@@ -440,18 +440,6 @@ class App:
             given = (token,)
         self.operator_token = given[0]
         return given
-
-
-def _safe_ids(maker: IdMaker) -> Callable[[int], str]:
-    """Ids for all threads: publishing makes them on the loop, control changes in the writer."""
-    lock = threading.Lock()
-    make = maker.make
-
-    def id_at(now_ms: int) -> str:
-        with lock:
-            return make(now_ms)
-
-    return id_at
 
 
 def serve(settings: Settings, announce: Callable[[App], None]) -> int:

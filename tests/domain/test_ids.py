@@ -1,3 +1,4 @@
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
 import pytest
@@ -6,6 +7,7 @@ from hypothesis import strategies as st
 
 from tocsin.domain.ids import (
     IdMaker,
+    SharedIdMaker,
     floor,
     id_time_ms,
     is_id,
@@ -101,3 +103,24 @@ def test_a_slug_is_never_an_id_nor_ends_in_a_newline() -> None:
     for text in ("", "a" * 65, "A", "a_b", "a\n", "0123456789abcdef01234567"):
         assert not slug_valid(text)
     assert slug_valid("a-b-9")
+
+
+def test_many_at_once_are_the_same_as_one_by_one() -> None:
+    one_by_one, at_once = IdMaker(7), SharedIdMaker(7)
+    for maker in (one_by_one, at_once):
+        maker._counter = 2**24 - 3
+        maker._ms = NOW - 1
+        maker._head = f"{NOW - 1:012x}{7:06x}"
+    wanted = [one_by_one.make(NOW - 1) for _ in range(6)] + [one_by_one.make(NOW + 9)]
+    assert at_once.make_many(NOW - 1, 0) == []
+    assert at_once.make_many(NOW - 1, 6) + at_once.make_many(NOW + 9, 1) == wanted
+    assert wanted == sorted(set(wanted))
+
+
+def test_threads_share_a_maker() -> None:
+    maker = SharedIdMaker(7)
+    with ThreadPoolExecutor(4) as pool:
+        made = list(pool.map(lambda n: maker.make_many(NOW, n % 50), range(400)))
+    assert all(ids == sorted(ids) for ids in made)
+    every = [id for ids in made for id in ids]
+    assert len(set(every)) == len(every) == sum(n % 50 for n in range(400))

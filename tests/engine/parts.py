@@ -252,7 +252,7 @@ async def assembled(
             routing=routing,
             dispatch=engine,
             clock=clock,
-            new_id=ids.make,
+            ids=ids,
             idempotency_hours=24,
         )
         parts = Parts(store, engine, publisher)

@@ -108,7 +108,7 @@ class Node:
             routing=self.routing,
             dispatch=self.hands,
             clock=self.clock,
-            new_id=IdMaker(store.node, store.floor_ms).make,
+            ids=IdMaker(store.node, store.floor_ms),
             idempotency_hours=24,
             intake=self.intake,
         )

@@ -5,7 +5,7 @@ stores events and deliveries, and what this node claimed at birth goes straight 
 """
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import cast
 
@@ -22,12 +22,14 @@ from tocsin.domain.errors import (
     TocsinError,
     Unavailable,
 )
+from tocsin.domain.ids import IdMaker
 from tocsin.domain.matching import type_reserved, type_valid
 from tocsin.domain.model import (
     ChannelId,
     DeliveryId,
     Event,
     EventId,
+    OrganizationId,
     Origin,
     People,
     ProjectId,
@@ -92,6 +94,9 @@ class Accepted(Struct):
 
 Answer = Accepted | TocsinError
 
+_Match = tuple[EventDraft, ProjectId | None, Sequence[Route], Unmatched | None]
+"""A draft with its project and the routes that want it, or why there is none."""
+
 
 class Publisher:
     """Accepts events for an organization. A returned `Accepted` is committed."""
@@ -103,7 +108,7 @@ class Publisher:
         routing: Routing,
         dispatch: Dispatch,
         clock: Clock,
-        new_id: Callable[[int], str],
+        ids: IdMaker,
         idempotency_hours: int,
         intake: Intake = UNBOUNDED,
     ) -> None:
@@ -111,7 +116,7 @@ class Publisher:
         self._routing = routing
         self._dispatch = dispatch
         self._clock = clock
-        self._new_id = new_id
+        self._ids = ids
         self._intake = intake
         self._key_ms = idempotency_hours * _HOUR_MS
         self.counts = PublishCounts()
@@ -141,8 +146,6 @@ class Publisher:
         if not caller.may("event.publish"):
             raise Forbidden()
         self._intake.admit(sight.organization_id)
-        if not self._batcher.fits(sight.organization_id, EVENTS_WAITING_MAX):
-            raise Unavailable("Too many publishes of this organization are waiting.")
         answers: list[Answer | None] = [
             draft if isinstance(draft, TocsinError) else None for draft in drafts
         ]
@@ -155,6 +158,9 @@ class Publisher:
                     raise
                 # Some may be stored by now: each has its own answer.
                 return [error if answer is None else answer for answer in answers]
+            # Nothing is waited for between this and the queue: many at once can't all pass.
+            if not turn and not self._batcher.fits(sight.organization_id, EVENTS_WAITING_MAX):
+                raise Unavailable("Too many publishes of this organization are waiting.")
             places, events = self._planned(routes, sight, drafts, left, answers)
             left = []
             stored = await self._submit(sight.organization_id, events)
@@ -183,7 +189,7 @@ class Publisher:
             except NotFound:
                 return False
             event = event_of(
-                notice, routes, clock=self._clock, new_id=self._new_id, key_ms=self._key_ms
+                notice, routes, clock=self._clock, new_id=self._ids.make, key_ms=self._key_ms
             )
             if event is None:
                 return False
@@ -220,15 +226,21 @@ class Publisher:
         wall_ms = self._clock.wall_ms()
         due_ms = self._clock.storage_ms()
         places: list[int] = []
-        events: list[NewEvent] = []
+        matched: list[_Match] = []
+        ids = 0
         for at in left:
             try:
-                draft = cast(EventDraft, drafts[at])
-                events.append(self._plan(routes, sight, draft, wall_ms, due_ms))
-                places.append(at)
+                match = self._match(routes, sight, cast(EventDraft, drafts[at]))
             except TocsinError as error:
                 answers[at] = error
-        return places, events
+            else:
+                places.append(at)
+                matched.append(match)
+                ids += 1 + len(match[2])
+        new_ids = iter(self._ids.make_many(wall_ms, ids))
+        return places, [
+            self._plan(routes, sight, match, wall_ms, due_ms, new_ids) for match in matched
+        ]
 
     async def _submit(self, name: str, events: list[NewEvent]) -> list[Added | Exception]:
         if len(events) == 1:
@@ -242,9 +254,7 @@ class Publisher:
                 added += [error] * len(group)
         return added
 
-    def _plan(
-        self, routes: Routes, sight: Sight, draft: EventDraft, wall_ms: int, due_ms: int
-    ) -> NewEvent:
+    def _match(self, routes: Routes, sight: Sight, draft: EventDraft) -> "_Match":
         project_id = _project(routes, sight, draft.project)
         wanted = routes.known(project_id, draft.type)
         if wanted is None:
@@ -261,9 +271,20 @@ class Publisher:
                 targets = _passing(wanted.routes, draft.data)
             if not targets:
                 unmatched = routes.why_unmatched(project_id, wanted)
-        new_id = self._new_id
+        return draft, project_id, targets, unmatched
+
+    def _plan(
+        self,
+        routes: Routes,
+        sight: Sight,
+        match: "_Match",
+        wall_ms: int,
+        due_ms: int,
+        new_ids: Iterator[str],
+    ) -> NewEvent:
+        draft, project_id, targets, unmatched = match
         event = Event(
-            id=EventId(new_id(wall_ms)),
+            id=EventId(next(new_ids)),
             organization_id=sight.organization_id,
             project_id=project_id,
             type=draft.type,
@@ -275,7 +296,7 @@ class Publisher:
         planned = NewEvent(
             event=event,
             deliveries=[
-                NewDelivery(DeliveryId(new_id(wall_ms)), route.channel_id, False, route.ordered)
+                NewDelivery(DeliveryId(next(new_ids)), route.channel_id, False, route.ordered)
                 for route in targets
             ],
             version=routes.version,
@@ -308,23 +329,7 @@ class Publisher:
         try:
             added = await self._store.add(events)
             self.counts.batches.observe(len(events))
-            for event, answer in zip(events, added, strict=True):
-                if type(answer) is Stored:
-                    if event.origin is Origin.EVENT:
-                        self.counts.stored(len(event.deliveries))
-                        if self.traces is not None:
-                            self.traces.published(
-                                event.event, len(event.deliveries), self._clock.wall_ms()
-                            )
-                    else:
-                        self.counts.deliveries += len(event.deliveries)
-                    self._intake.stored(event.event.organization_id, len(event.deliveries))
-                    if answer.claimed:
-                        held += _held(event, answer)
-                elif type(answer) is Duplicate and event.origin is Origin.EVENT:
-                    self.counts.duplicate += 1
-                elif isinstance(answer, Unavailable):
-                    self.counts.refused += 1
+            held = self._stored(events, added)
         except Unavailable:
             self.counts.refused += len(events)
             raise
@@ -332,6 +337,32 @@ class Publisher:
             self._hand_over(wanted, granted, events, held)
         answers = iter(added)
         return [list(islice(answers, len(group))) for group in groups]
+
+    def _stored(self, events: list[NewEvent], added: Sequence[Added | Exception]) -> list[Held]:
+        """Count what became of events; returns what this node has claimed of them."""
+        held: list[Held] = []
+        waiting: dict[OrganizationId, int] = {}
+        published, counts = Origin.EVENT, self.counts
+        for item, answer in zip(events, added, strict=True):
+            if type(answer) is Stored:
+                event, deliveries = item.event, len(item.deliveries)
+                organization_id = event.organization_id
+                waiting[organization_id] = waiting.get(organization_id, 0) + deliveries
+                counts.deliveries += deliveries
+                if item.origin is published:
+                    counts.accepted += 1
+                    counts.unmatched += not deliveries
+                    if self.traces is not None:
+                        self.traces.published(event, deliveries, self._clock.wall_ms())
+                if answer.claimed:
+                    held += _held(item, answer)
+            elif type(answer) is Duplicate:
+                counts.duplicate += item.origin is published
+            elif isinstance(answer, Unavailable):
+                counts.refused += 1
+        for organization_id, deliveries in waiting.items():
+            self._intake.stored(organization_id, deliveries)
+        return held
 
     def _hand_over(
         self,

@@ -29,14 +29,6 @@ class PublishCounts:
         """Could not be stored, by no fault of theirs; no metric."""
         self.batches = Histogram(of.PUBLISH_BATCH)
 
-    def stored(self, deliveries: int) -> None:
-        """An event is committed with so many deliveries."""
-        self.accepted += 1
-        if deliveries:
-            self.deliveries += deliveries
-        else:
-            self.unmatched += 1
-
     def samples(self) -> Iterator[Sample]:
         """The samples of a scrape."""
         yield Sample(of.EVENTS_ACCEPTED, (), self.accepted)

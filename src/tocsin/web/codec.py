@@ -124,10 +124,20 @@ def check_data(data: bytes) -> None:
 
     A few bytes of C code say so for nearly all data; only what looks suspicious is read.
     """
-    if data.count(b"[") + data.count(b"{") > DEPTH_MAX:
-        check_depth(data)
+    check_data_depth(data)
     if _suspect(data):
         _check_numbers(data)
+
+
+def check_data_depth(data: bytes) -> None:
+    """The half of `check_data` that is about depth."""
+    if data.count(b"[") + data.count(b"{") > DEPTH_MAX:
+        check_depth(data)
+
+
+def finite(body: bytes) -> bool:
+    """Whether every number in there is certainly finite: the other half for all data of a body."""
+    return not _suspect(body)
 
 
 def _suspect(data: bytes) -> bool:

@@ -317,7 +317,7 @@ class PublishHandler:
 
         None of them can be larger than an event may be, and whatever is wrong is found again.
         """
-        if len(body) > EVENT_BYTES_MAX:
+        if len(body) > EVENT_BYTES_MAX or not codec.finite(body):
             return None
         try:
             body.decode()
@@ -334,11 +334,14 @@ class PublishHandler:
             raise PayloadTooLarge(f"The event is larger than {EVENT_BYTES_MAX} bytes.")
         if not checked:
             codec.check_utf8(body)
-        return self._checked(codec.decode_as(body, _event), key)
+        event = codec.decode_as(body, _event)
+        codec.check_data(bytes(event.data))
+        return self._checked(event, key)
 
     def _checked(self, event: EventIn, key: str | None) -> EventDraft:
+        """The draft of an event whose numbers are known to be finite."""
         data = bytes(event.data)
-        codec.check_data(data)
+        codec.check_data_depth(data)
         if event.idempotency_key is not None:
             _check_key(event.idempotency_key, "idempotency_key")
             if key is not None and key != event.idempotency_key:

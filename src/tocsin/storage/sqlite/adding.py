@@ -10,7 +10,7 @@ from tocsin.domain.model import ChannelId, DeliveryId, Unmatched
 from tocsin.storage.base import Added, Duplicate, NewEvent, Stale, Stored
 from tocsin.storage.sqlite.known import Known
 from tocsin.storage.sqlite.noting import count_accepted
-from tocsin.storage.sqlite.rows import Row, Values
+from tocsin.storage.sqlite.rows import Row, Rows, Values, column
 
 # One row, so that the interpreter lock changes hands once and not once per row.
 _VERSIONS = """
@@ -41,20 +41,23 @@ _NEWER_DUE = """
     SELECT 1 FROM deliveries
     WHERE status = 'waiting' AND channel_id = ? AND node = 0 AND due_ms BETWEEN ? AND ? LIMIT 1
 """
-_EVENTS = Values(
-    "INSERT INTO events (id, organization_id, project_id, type, data, people, idempotency_key,"
-    " occurred_at, created_at, deliveries, unmatched) VALUES",
-    "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+_EVENT = (
+    "INSERT INTO events (data, id, organization_id, project_id, type, people, idempotency_key,"
+    " occurred_at, created_at, deliveries, unmatched)"
 )
-_DELIVERIES = Values(
-    "INSERT INTO deliveries (id, event_id, organization_id, channel_id, project_id, event_type,"
-    " origin, status, due_ms, node, claim, step, attempt_count, lost, created_at) VALUES",
-    "(?, ?, ?, ?, ?, ?, ?, 'waiting', ?, ?, ?, 0, 0, 0, ?)",
+_EVENTS = Values(f"{_EVENT} VALUES", "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")
+_SMALL_EVENTS = Rows(
+    f"{_EVENT} SELECT CAST({column(0)} AS BLOB), {', '.join(map(column, range(1, 5)))},"
+    f" CAST({column(5)} AS BLOB), {', '.join(map(column, range(6, 11)))} FROM json_each(?)"
 )
-_NUMBERED = Values(
+# The event is there already, and has the rest.
+_DELIVERIES = Rows(
     "INSERT INTO deliveries (id, event_id, organization_id, channel_id, project_id, event_type,"
-    " origin, status, due_ms, node, claim, step, attempt_count, lost, created_at, seq) VALUES",
-    "(?, ?, ?, ?, ?, ?, ?, 'waiting', ?, ?, ?, 0, 0, 0, ?, ?)",
+    " origin, status, due_ms, node, claim, step, attempt_count, lost, created_at, seq)"
+    f" SELECT {column(0)}, e.id, e.organization_id, {column(2)}, e.project_id, e.type, {column(3)},"
+    f" 'waiting', {column(4)}, {column(5)}, {column(6)}, 0, 0, 0, e.created_at,"
+    f" {column(7)}"
+    f" FROM json_each(?) CROSS JOIN events AS e ON e.id = {column(1)}"
 )
 _NUMBERS = "UPDATE lanes SET last_seq = last_seq + ? WHERE channel_id = ? RETURNING last_seq"
 # Lanes that got free deliveries, each with the earliest due moment of these. An ordered lane waits
@@ -67,6 +70,9 @@ _FREED = Values(
 )
 
 LaneRow = tuple[str, int, int, int | None, int | None]
+
+SMALL_BYTES = 4_096
+"""Payloads up to here go to the database many at a time."""
 
 _decode_versions = msgspec.json.Decoder(list[tuple[str, int]]).decode
 _decode_lanes = msgspec.json.Decoder(list[LaneRow]).decode
@@ -117,59 +123,31 @@ def _insert(
     connection: sqlite3.Connection, node: int, known: Known, items: list[NewEvent]
 ) -> Iterator[list[DeliveryId]]:
     openings = _Openings(connection, known, items)
-    events: list[Row] = []
     rows: list[Row] = []
     numbered: dict[ChannelId, list[Row]] = {}
     freed: dict[ChannelId, int] = {}
     claimed: list[list[DeliveryId]] = []
     for item in items:
-        event = item.event
-        events.append(
-            (
-                event.id,
-                event.organization_id,
-                event.project_id,
-                event.type,
-                event.data,
-                item.people,
-                item.idempotency_key,
-                event.occurred_at,
-                event.created_at,
-                len(item.deliveries),
-                item.unmatched,
-            )
-        )
+        event_id, due_ms, origin = item.event.id, item.due_ms, item.origin
         mine: list[DeliveryId] = []
         for delivery in item.deliveries:
-            due_ms = item.due_ms
-            if delivery.claim and openings.open(delivery.channel_id, due_ms):
+            channel_id = delivery.channel_id
+            if delivery.claim and openings.open(channel_id, due_ms):
                 mine.append(delivery.id)
-                held = (node, 1)
+                row = (delivery.id, event_id, channel_id, origin, due_ms, node, 1)
             else:
-                channel_id = delivery.channel_id
                 freed[channel_id] = min(due_ms, freed.get(channel_id, due_ms))
-                held = (0, 0)
-            row = (
-                delivery.id,
-                event.id,
-                event.organization_id,
-                delivery.channel_id,
-                event.project_id,
-                event.type,
-                item.origin,
-                due_ms,
-                *held,
-                event.created_at,
-            )
+                row = (delivery.id, event_id, channel_id, origin, due_ms, 0, 0)
             if delivery.ordered:
-                numbered.setdefault(delivery.channel_id, []).append(row)
+                numbered.setdefault(channel_id, []).append(row)
             else:
                 rows.append(row)
         claimed.append(mine)
-    _EVENTS.run(connection, events)
-    _DELIVERIES.run(connection, rows)
+    _insert_events(connection, items)
     for channel_id, in_order in sorted(numbered.items()):
-        _number(connection, channel_id, in_order)
+        rows += _numbered(connection, channel_id, in_order)
+    if _DELIVERIES.run(connection, rows) != len(rows):
+        raise RuntimeError("not every delivery was stored")
     if freed:
         known.open_lanes.difference_update(freed)
         _FREED.run(connection, sorted(freed.items()))
@@ -177,12 +155,49 @@ def _insert(
     return iter(claimed)
 
 
-def _number(connection: sqlite3.Connection, channel_id: ChannelId, rows: list[Row]) -> None:
-    """Insert an ordered lane's deliveries with its next numbers."""
+def _insert_events(connection: sqlite3.Connection, items: list[NewEvent]) -> None:
+    small: list[Row] = []
+    others: list[Row] = []
+    for item in items:
+        event = item.event
+        rest = (
+            event.id,
+            event.organization_id,
+            event.project_id,
+            event.type,
+            item.people,
+            item.idempotency_key,
+            event.occurred_at,
+            event.created_at,
+            len(item.deliveries),
+            item.unmatched,
+        )
+        texts = _texts(event.data, item.people)
+        if texts is None:
+            others.append((event.data, *rest))
+        else:
+            small.append((texts[0], *rest[:4], texts[1], *rest[5:]))
+    _SMALL_EVENTS.run(connection, small)
+    _EVENTS.run(connection, others)
+
+
+def _texts(data: bytes, people: bytes | None) -> tuple[str, str | None] | None:
+    """A small payload and what is for people as texts that come back as the very same bytes; None
+    where that is not certain."""
+    if len(data) > SMALL_BYTES or b"\0" in data or (people is not None and b"\0" in people):
+        return None
+    try:
+        return data.decode(), None if people is None else people.decode()
+    except UnicodeDecodeError:
+        return None
+
+
+def _numbered(connection: sqlite3.Connection, channel_id: ChannelId, rows: list[Row]) -> list[Row]:
+    """An ordered lane's deliveries with its next numbers."""
     found = connection.execute(_NUMBERS, (len(rows), channel_id)).fetchall()
     last = found[0][0] if found else len(rows)
     first = last - len(rows) + 1
-    _NUMBERED.run(connection, [(*row, seq) for seq, row in enumerate(rows, first)])
+    return [(*row, seq) for seq, row in enumerate(rows, first)]
 
 
 class _Openings:

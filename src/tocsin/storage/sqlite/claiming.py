@@ -10,7 +10,7 @@ from tocsin.domain.outcome import Reason
 from tocsin.storage.base import ROWS_PER_STEP_MAX, Claims
 from tocsin.storage.sqlite.adding import one_value
 from tocsin.storage.sqlite.narrow import HEAD_DUE, take_in_order, take_probe
-from tocsin.storage.sqlite.taking import ROWS_PER_LOOK, Taking, due_rows
+from tocsin.storage.sqlite.taking import ROWS_PER_LOOK, Taking, due_rows, rows_to_look
 
 LANES_PER_CLAIM_MAX = 200
 BACKLOG_CHUNK = 5
@@ -152,15 +152,17 @@ def _take(
 ) -> None:
     """Hold what is due in a lane from one moment to another.
 
-    Few rows at a time: each may be 256 KiB, and what does not fit is read in vain.
+    Few rows at first: each may be 256 KiB, and what does not fit is read in vain.
     """
     limit = min(limit, taking.room)
+    rows = ROWS_PER_LOOK
     while limit > 0 and not taking.over:
-        size = min(limit, ROWS_PER_LOOK)
-        parameters = (channel_id, from_ms, to_ms + 1, above, size)
+        size = min(limit, rows)
+        found = taking.look(_DUE, (channel_id, from_ms, to_ms + 1, above, size), channel_id)
         limit -= size
-        if taking.hold(taking.look(_DUE, parameters, channel_id)) < size:
+        if taking.hold(found) < size:
             return
+        rows = rows_to_look(found)
 
 
 def _write_next(

@@ -1,13 +1,18 @@
 """One statement over many rows, in as few steps of the database as possible.
 
-`executemany` gives the interpreter lock away and takes it back for every row; beside a busy event
-loop that costs more than the row. A statement with up to 128 rows of values is one step.
+Every step gives the interpreter lock away and takes it back; beside a busy event loop that costs
+more than many rows. `Rows` hands over hundreds as one JSON value, which the database takes apart
+without the lock; `Values` is for what JSON can't carry, and for rows that are few.
 """
 
 import sqlite3
 from collections.abc import Sequence
 from itertools import chain
 from typing import Any
+
+import msgspec
+
+ROWS_PER_STEP = 1_000
 
 _CHUNKS = (128, 64, 32, 16, 8, 4, 2, 1)
 
@@ -36,3 +41,27 @@ class Values:
                 at += size
                 left -= size
         return changed
+
+
+class Rows:
+    """A statement that reads its rows from `json_each(?)`, its first parameter.
+
+    Each row is a JSON array; `column` gives a member of it. No text in it may hold a NUL, at which
+    SQLite's JSON functions end it.
+    """
+
+    def __init__(self, statement: str) -> None:
+        self._statement = statement
+
+    def run(self, connection: sqlite3.Connection, rows: Sequence[Row], tail: Row = ()) -> int:
+        """Run it for all rows, `tail` bound behind them; returns the rows it changed."""
+        changed = 0
+        for at in range(0, len(rows), ROWS_PER_STEP):
+            text = msgspec.json.encode(rows[at : at + ROWS_PER_STEP]).decode()
+            changed += connection.execute(self._statement, (text, *tail)).rowcount
+        return changed
+
+
+def column(at: int) -> str:
+    """The member of a row of `Rows`, as SQL."""
+    return f"json_extract(value, '$[{at}]')"

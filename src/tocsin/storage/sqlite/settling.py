@@ -14,7 +14,7 @@ from tocsin.storage.sqlite.adding import one_value
 from tocsin.storage.sqlite.claiming import cancel_where_dropped
 from tocsin.storage.sqlite.known import Known
 from tocsin.storage.sqlite.noting import watch
-from tocsin.storage.sqlite.rows import Row, Values
+from tocsin.storage.sqlite.rows import Row, Rows, Values, column
 from tocsin.storage.sqlite.streaks import move_streaks, streaks_of
 
 _ATTEMPTS = Values(
@@ -22,6 +22,21 @@ _ATTEMPTS = Values(
     " outcome, status_code, error, response_body, superseded) VALUES",
     "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     "ON CONFLICT DO NOTHING",
+)
+# What nearly all are: delivered, with nothing to tell of it.
+_PLAIN_ATTEMPTS = Rows(
+    "INSERT INTO attempts (delivery_id, claim, organization_id, number, started_at, duration_ms,"
+    " outcome, status_code, response_body, superseded)"
+    f" SELECT {', '.join(map(column, range(9)))}, 0 FROM json_each(?) WHERE true"
+    " ON CONFLICT DO NOTHING"
+)
+_PLAIN_MOVE = Rows(
+    "UPDATE deliveries SET status = 'delivered', node = 0, attempt_count = attempt_count + 1,"
+    " finished_at = v.finished_at, last_status_code = v.status_code, last_error = NULL"
+    f" FROM (SELECT {column(0)} AS id, {column(1)} AS claim, {column(7)} AS status_code,"
+    f" {column(9)} AS finished_at FROM json_each(?)) AS v"
+    " WHERE deliveries.id = v.id AND deliveries.claim = v.claim"
+    " AND deliveries.node = ? AND +deliveries.status = 'waiting'"
 )
 _MOVE = Values(
     "UPDATE deliveries SET status = v.column3, node = 0, due_ms = v.column4, step = v.column5,"
@@ -119,9 +134,7 @@ def settle(
     recorded: list[Settlement] = []
     applied = items
     if not one_by_one:
-        if _MOVE.run(connection, [move_row(item) for item in items], (node,)) != len(items):
-            raise NotAllApplied
-        _ATTEMPTS.run(connection, [attempt_row(item, superseded=False) for item in items])
+        _move_all(connection, node, items)
     else:
         applied = []
         for item in items:
@@ -159,6 +172,49 @@ def settle(
         disabled=[(item.organization_id, item.channel_id) for item in parked],
         opened=opened,
         noted=bool(told or recorded),
+    )
+
+
+def _move_all(connection: sqlite3.Connection, node: int, items: Sequence[Settlement]) -> None:
+    plain: list[Row] = []
+    others: list[Settlement] = []
+    for item in items:
+        row = _plain_row(item)
+        if row is None:
+            others.append(item)
+        else:
+            plain.append(row)
+    if plain:
+        if _PLAIN_MOVE.run(connection, plain, (node,)) != len(plain):
+            raise NotAllApplied
+        _PLAIN_ATTEMPTS.run(connection, plain)
+    if others:
+        if _MOVE.run(connection, [move_row(item) for item in others], (node,)) != len(others):
+            raise NotAllApplied
+        _ATTEMPTS.run(connection, [attempt_row(item, superseded=False) for item in others])
+
+
+def _plain_row(item: Settlement) -> Row | None:
+    """A success as a row of both plain statements, if it is one; its moment and step stay."""
+    attempt = item.attempt
+    body = attempt.response_body
+    if (
+        item.status is not Status.DELIVERED
+        or attempt.error is not None
+        or (body is not None and "\0" in body)
+    ):
+        return None
+    return (
+        item.id,
+        item.claim,
+        item.organization_id,
+        attempt.number,
+        attempt.started_at,
+        attempt.duration_ms,
+        attempt.outcome,
+        attempt.status_code,
+        body,
+        item.finished_at,
     )
 
 

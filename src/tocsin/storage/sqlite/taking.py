@@ -20,6 +20,9 @@ from tocsin.storage.sqlite.adding import one_value
 from tocsin.storage.sqlite.rows import Row
 
 ROWS_PER_LOOK = 64
+ROWS_PER_LOOK_MAX = 512
+LOOK_BYTES = 1024 * 1024
+"""What is read in one look should be about so much, as far as the last one lets guess."""
 
 # Rows come as one JSON value: fetched one by one, each would hand the interpreter lock to the
 # event loop and wait to get it back.
@@ -32,6 +35,11 @@ _ROWS = """
             e.created_at, e.people
         FROM deliveries AS d {index} JOIN events AS e ON e.id = d.event_id
         WHERE {where} LIMIT ?)
+"""
+
+_HOLD = """
+    UPDATE deliveries SET claim = claim + 1, node = ?
+    WHERE id IN (SELECT value FROM json_each(?))
 """
 
 
@@ -90,11 +98,8 @@ class Taking:
         """Hold as many as there is room for; returns how many."""
         kept = _within(found[: self.room], self.bytes_room)
         if kept:
-            marks = ", ".join(["?"] * len(kept))
-            self.connection.execute(
-                f"UPDATE deliveries SET claim = claim + 1, node = ? WHERE id IN ({marks})",
-                (self._node, *(item.id for item in kept)),
-            )
+            ids = msgspec.json.encode([item.id for item in kept]).decode()
+            self.connection.execute(_HOLD, (self._node, ids))
         self.held += kept
         self.room -= len(kept)
         self.bytes_room -= sum(len(item.event.data) for item in kept)
@@ -122,6 +127,12 @@ def _held(row: _Due, channel_id: ChannelId) -> Held:
         lost=row.lost,
         due_ms=row.due_ms,
     )
+
+
+def rows_to_look(found: list[Held]) -> int:
+    """How many rows the next look may ask for, if they are as large as these."""
+    size = sum(len(item.event.data) for item in found) // len(found) + 1
+    return max(1, min(LOOK_BYTES // size, ROWS_PER_LOOK_MAX))
 
 
 def _within(items: list[Held], bytes_max: int) -> list[Held]:

@@ -18,7 +18,7 @@ from tests.storage.stores import (
 )
 
 from tocsin.domain.model import Status
-from tocsin.storage.sqlite.adding import SMALL_BYTES
+from tocsin.storage.sqlite.batches import SMALL_BYTES
 from tocsin.storage.sqlite.rows import ROWS_PER_STEP
 from tocsin.storage.sqlite.taking import LOOK_BYTES, ROWS_PER_LOOK_MAX, rows_to_look
 

@@ -1,6 +1,7 @@
 """What a batch leaves beside its own rows, for those who watch: counts by the minute, issues, and
 what is to be told; the rows themselves, the same for any driver; pure."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -44,6 +45,17 @@ class Note(Struct, frozen=True):
     channel_id: ChannelId
     body: dict[str, Any]
     cause: str = ""
+
+
+class GivenUp(Struct, frozen=True):
+    """A delivery that ended without a further attempt, after so many, and why."""
+
+    id: str
+    channel_id: str
+    organization_id: str
+    origin: str
+    attempts: int
+    error: str
 
 
 class Trouble(Struct):
@@ -153,6 +165,41 @@ def issue_rows(
             trouble.last.attempt.status_code,
         )
         for (channel_id, kind), trouble in sorted(troubles.items())
+    ]
+
+
+def given_up_minutes(items: Iterable[GivenUp], node: int, wall_ms: int) -> list[Row]:
+    """The rows of `minute_rows` for what ended without a further attempt."""
+    ended = Counter((i.channel_id, i.organization_id) for i in items if i.origin in COUNTING)
+    rows = []
+    for (channel_id, organization_id), count in sorted(ended.items()):
+        counts = list(_NOTHING)
+        counts[_EXHAUSTED] = count
+        rows.append((channel_id, _bounded(wall_ms // MINUTE_MS), node, organization_id, *counts))
+    return rows
+
+
+def given_up_issues(items: Iterable[GivenUp], wall_ms: int) -> list[Row]:
+    """The rows of `issue_rows` for what ended without a further attempt."""
+    troubles: dict[tuple[str, str], tuple[GivenUp, int]] = {}
+    for item in items:
+        if item.origin in COUNTING:
+            key = (item.channel_id, issues.fingerprint(item.error, None))
+            troubles[key] = (item, troubles[key][1] + 1 if key in troubles else 1)
+    return [
+        (
+            derived(wall_ms, "issue", channel_id, kind),
+            channel_id,
+            kind,
+            issues.title(kind),
+            count,
+            wall_ms,
+            last.id,
+            last.attempts,
+            last.error,
+            None,
+        )
+        for (channel_id, kind), (last, count) in sorted(troubles.items())
     ]
 
 

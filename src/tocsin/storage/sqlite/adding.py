@@ -1,16 +1,17 @@
 """Publish: events, their deliveries and their idempotency keys in one transaction."""
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
-from tocsin.domain.model import ChannelId, DeliveryId, Unmatched
+from tocsin.domain.model import ChannelId, Unmatched
 from tocsin.storage.base import Added, Duplicate, NewEvent, Stale, Stored
+from tocsin.storage.sqlite.batches import AddBatch
 from tocsin.storage.sqlite.known import Known
 from tocsin.storage.sqlite.noting import count_accepted
-from tocsin.storage.sqlite.rows import Row, Rows, Values, column
+from tocsin.storage.sqlite.rows import Row, Rows, Values, column, texts
 
 # One row, so that the interpreter lock changes hands once and not once per row.
 _VERSIONS = """
@@ -51,13 +52,13 @@ _SMALL_EVENTS = Rows(
     f" CAST({column(5)} AS BLOB), {', '.join(map(column, range(6, 11)))} FROM json_each(?)"
 )
 # The event is there already, and has the rest.
+_MINE = f"{column(5)} AND {column(2)} IN (SELECT value FROM json_each(?2))"
 _DELIVERIES = Rows(
     "INSERT INTO deliveries (id, event_id, organization_id, channel_id, project_id, event_type,"
     " origin, status, due_ms, node, claim, step, attempt_count, lost, created_at, seq)"
     f" SELECT {column(0)}, e.id, e.organization_id, {column(2)}, e.project_id, e.type, {column(3)},"
-    f" 'waiting', {column(4)}, {column(5)}, {column(6)}, 0, 0, 0, e.created_at,"
-    f" {column(7)}"
-    f" FROM json_each(?) CROSS JOIN events AS e ON e.id = {column(1)}"
+    f" 'waiting', {column(4)}, CASE WHEN {_MINE} THEN ?3 ELSE 0 END, {_MINE}, 0, 0, 0,"
+    f" e.created_at, {column(6)} FROM json_each(?1) CROSS JOIN events AS e ON e.id = {column(1)}"
 )
 _NUMBERS = "UPDATE lanes SET last_seq = last_seq + ? WHERE channel_id = ? RETURNING last_seq"
 # Lanes that got free deliveries, each with the earliest due moment of these. An ordered lane waits
@@ -69,10 +70,7 @@ _FREED = Values(
     ") AS v WHERE lanes.channel_id = v.column1 AND lanes.parked IS NULL",
 )
 
-LaneRow = tuple[str, int, int, int | None, int | None]
-
-SMALL_BYTES = 4_096
-"""Payloads up to here go to the database many at a time."""
+LaneRow = tuple[ChannelId, int, int, int | None, int | None]
 
 _decode_versions = msgspec.json.Decoder(list[tuple[str, int]]).decode
 _decode_lanes = msgspec.json.Decoder(list[LaneRow]).decode
@@ -85,9 +83,16 @@ def one_value(connection: sqlite3.Connection, statement: str, parameters: Row) -
 
 
 def add(
-    connection: sqlite3.Connection, node: int, known: Known, items: Sequence[NewEvent]
+    connection: sqlite3.Connection,
+    node: int,
+    known: Known,
+    items: Sequence[NewEvent],
+    batch: AddBatch | None,
 ) -> list[Added]:
-    """Store events with their deliveries; the answers stand in the order of the items."""
+    """Store events with their deliveries; the answers stand in the order of the items.
+
+    `batch` is what was made of all of them, if that could be.
+    """
     versions = _versions(connection, known, items)
     answers: list[Added] = []
     kept: list[NewEvent] = []
@@ -101,10 +106,15 @@ def add(
             kept.append(item)
     if not kept:
         return answers
-    claimed = _insert(connection, node, known, kept)
-    for answer in answers:
-        if type(answer) is Stored:
-            answer.claimed = next(claimed)
+    if batch is None or len(kept) < len(items):
+        batch = AddBatch(kept, node)
+    opened = _insert(connection, node, known, batch)
+    if opened:
+        stored = iter(kept)
+        for answer in answers:
+            if type(answer) is Stored:
+                deliveries = next(stored).deliveries
+                answer.claimed = [d.id for d in deliveries if d.claim and d.channel_id in opened]
     return answers
 
 
@@ -120,76 +130,30 @@ def _versions(
 
 
 def _insert(
-    connection: sqlite3.Connection, node: int, known: Known, items: list[NewEvent]
-) -> Iterator[list[DeliveryId]]:
-    openings = _Openings(connection, known, items)
-    rows: list[Row] = []
-    numbered: dict[ChannelId, list[Row]] = {}
-    freed: dict[ChannelId, int] = {}
-    claimed: list[list[DeliveryId]] = []
-    for item in items:
-        event_id, due_ms, origin = item.event.id, item.due_ms, item.origin
-        mine: list[DeliveryId] = []
-        for delivery in item.deliveries:
-            channel_id = delivery.channel_id
-            if delivery.claim and openings.open(channel_id, due_ms):
-                mine.append(delivery.id)
-                row = (delivery.id, event_id, channel_id, origin, due_ms, node, 1)
-            else:
-                freed[channel_id] = min(due_ms, freed.get(channel_id, due_ms))
-                row = (delivery.id, event_id, channel_id, origin, due_ms, 0, 0)
-            if delivery.ordered:
-                numbered.setdefault(channel_id, []).append(row)
-            else:
-                rows.append(row)
-        claimed.append(mine)
-    _insert_events(connection, items)
-    for channel_id, in_order in sorted(numbered.items()):
-        rows += _numbered(connection, channel_id, in_order)
-    if _DELIVERIES.run(connection, rows) != len(rows):
+    connection: sqlite3.Connection, node: int, known: Known, batch: AddBatch
+) -> set[ChannelId]:
+    """Insert all rows; returns the channels that could be claimed from at birth."""
+    opened = _opened(connection, known, batch)
+    _SMALL_EVENTS.run(connection, batch.small)
+    _EVENTS.run(connection, batch.large)
+    rows = batch.plain
+    if batch.numbered:
+        numbered: list[Row] = []
+        for channel_id, in_order in sorted(batch.numbered.items()):
+            numbered += _numbered(connection, channel_id, in_order)
+        rows = rows + texts(numbered)
+    tail = (_encode(list(opened)).decode(), node)
+    if _DELIVERIES.run(connection, rows, tail) != batch.deliveries:
         raise RuntimeError("not every delivery was stored")
+    freed = {
+        channel_id: due_ms for channel_id, due_ms in batch.free.items() if channel_id not in opened
+    }
+    freed |= {c: due_ms for c, due_ms in batch.unwanted.items() if c in opened}
     if freed:
         known.open_lanes.difference_update(freed)
         _FREED.run(connection, sorted(freed.items()))
-    count_accepted(connection, node, items)
-    return iter(claimed)
-
-
-def _insert_events(connection: sqlite3.Connection, items: list[NewEvent]) -> None:
-    small: list[Row] = []
-    others: list[Row] = []
-    for item in items:
-        event = item.event
-        rest = (
-            event.id,
-            event.organization_id,
-            event.project_id,
-            event.type,
-            item.people,
-            item.idempotency_key,
-            event.occurred_at,
-            event.created_at,
-            len(item.deliveries),
-            item.unmatched,
-        )
-        texts = _texts(event.data, item.people)
-        if texts is None:
-            others.append((event.data, *rest))
-        else:
-            small.append((texts[0], *rest[:4], texts[1], *rest[5:]))
-    _SMALL_EVENTS.run(connection, small)
-    _EVENTS.run(connection, others)
-
-
-def _texts(data: bytes, people: bytes | None) -> tuple[str, str | None] | None:
-    """A small payload and what is for people as texts that come back as the very same bytes; None
-    where that is not certain."""
-    if len(data) > SMALL_BYTES or b"\0" in data or (people is not None and b"\0" in people):
-        return None
-    try:
-        return data.decode(), None if people is None else people.decode()
-    except UnicodeDecodeError:
-        return None
+    count_accepted(connection, batch.counts)
+    return opened
 
 
 def _numbered(connection: sqlite3.Connection, channel_id: ChannelId, rows: list[Row]) -> list[Row]:
@@ -200,47 +164,29 @@ def _numbered(connection: sqlite3.Connection, channel_id: ChannelId, rows: list[
     return [(*row, seq) for seq, row in enumerate(rows, first)]
 
 
-class _Openings:
+def _opened(connection: sqlite3.Connection, known: Known, batch: AddBatch) -> set[ChannelId]:
     """Which lanes of a batch may be claimed from at birth: open, and nothing older is due."""
-
-    def __init__(self, connection: sqlite3.Connection, known: Known, items: list[NewEvent]) -> None:
-        self._connection = connection
-        self._open = known.open_lanes
-        channels = {d.channel_id for item in items for d in item.deliveries if d.claim}
-        unknown = channels.difference(known.open_lanes)
-        rows: list[LaneRow] = []
-        if unknown:
-            rows = _decode_lanes(one_value(connection, _LANES, (_encode(list(unknown)).decode(),)))
-        self._lanes = {row[0]: row for row in rows}
-        self._answers: dict[str, bool] = {}
-        for channel_id, closed, blocked_until_ms, next_due_ms, backlog_before_ms in rows:
-            # A hold that has passed stays in the row; only a new one closes the lane again.
-            held = blocked_until_ms > items[0].due_ms
-            if not held and not closed and next_due_ms is None and backlog_before_ms is None:
-                known.open_lanes.add(ChannelId(channel_id))
-
-    def open(self, channel_id: ChannelId, due_ms: int) -> bool:
-        if channel_id in self._open:
-            return True
-        answer = self._answers.get(channel_id)
-        if answer is None:
-            answer = self._answers[channel_id] = self._look(channel_id, due_ms)
-        return answer
-
-    def _look(self, channel_id: ChannelId, now_ms: int) -> bool:
-        row = self._lanes.get(channel_id)
-        if row is None:
-            return False
-        _, closed, blocked_until_ms, next_due_ms, backlog_before_ms = row
+    wanted = batch.wanted
+    unknown = wanted.keys() - known.open_lanes
+    opened = wanted.keys() & known.open_lanes
+    if not unknown:
+        return opened
+    for row in _decode_lanes(one_value(connection, _LANES, (_encode(list(unknown)).decode(),))):
+        channel_id, closed, blocked_until_ms, next_due_ms, backlog_before_ms = row
+        now_ms = wanted[channel_id]
+        # A hold that has passed stays in the row; only a new one closes the lane again.
         if closed or blocked_until_ms > now_ms:
-            return False
+            continue
+        if next_due_ms is None and backlog_before_ms is None:
+            known.open_lanes.add(channel_id)
         if next_due_ms is None or next_due_ms > now_ms:
-            return True
-        if backlog_before_ms is None:
-            return False
-        # A backlog drains slowly; new deliveries go beside it.
-        newer = self._connection.execute(_NEWER_DUE, (channel_id, backlog_before_ms, now_ms))
-        return newer.fetchone() is None
+            opened.add(channel_id)
+        elif backlog_before_ms is not None:
+            # A backlog drains slowly; new deliveries go beside it.
+            newer = connection.execute(_NEWER_DUE, (channel_id, backlog_before_ms, now_ms))
+            if newer.fetchone() is None:
+                opened.add(channel_id)
+    return opened
 
 
 def _take_key(connection: sqlite3.Connection, item: NewEvent) -> Duplicate | None:

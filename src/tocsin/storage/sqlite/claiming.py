@@ -8,8 +8,10 @@ import msgspec
 from tocsin.domain.model import ChannelId, DeliveryId, OrganizationId
 from tocsin.domain.outcome import Reason
 from tocsin.storage.base import ROWS_PER_STEP_MAX, Claims
+from tocsin.storage.notes import GivenUp
 from tocsin.storage.sqlite.adding import one_value
 from tocsin.storage.sqlite.narrow import HEAD_DUE, take_in_order, take_probe
+from tocsin.storage.sqlite.noting import give_up
 from tocsin.storage.sqlite.taking import ROWS_PER_LOOK, Taking, due_rows, rows_to_look
 
 LANES_PER_CLAIM_MAX = 200
@@ -61,8 +63,8 @@ _CANCEL_DROPPED = """
             lanes.parked = 'deleted' OR deliveries.id <= lanes.cancelled_through))
 """
 _LOST = """
-    SELECT id, claim, channel_id, due_ms, lost, seq IS NULL FROM deliveries
-    WHERE status = 'waiting' AND node <> 0 LIMIT ?
+    SELECT id, claim, channel_id, due_ms, lost, seq IS NULL, organization_id, origin, attempt_count
+    FROM deliveries WHERE status = 'waiting' AND node <> 0 LIMIT ?
 """
 _FREE_LOST = "UPDATE deliveries SET node = 0, lost = ? WHERE id = ?"
 _END_LOST = """
@@ -234,24 +236,30 @@ def cancel_where_dropped(
 
 
 def recover(
-    connection: sqlite3.Connection, began: dict[str, int], now_ms: int, wall_ms: int
+    connection: sqlite3.Connection, node: int, began: dict[str, int], now_ms: int, wall_ms: int
 ) -> int:
     """Free one step of what an earlier process held; returns how many it freed (0: done).
 
-    `began` has the claims whose send began: only these count as lost with their node.
+    `began` has the claims whose send began: only these count as lost with their node. What ends by
+    that counts as `node`'s.
     """
     rows = connection.execute(_LOST, (ROWS_PER_STEP_MAX,)).fetchall()
     freed: dict[ChannelId, tuple[int, int]] = {}
-    for delivery_id, claim_number, channel_id, due_ms, lost, unnumbered in rows:
+    ended: list[GivenUp] = []
+    for row in rows:
+        delivery_id, claim_number, channel_id, due_ms, lost, unnumbered = row[:6]
         lost += began.get(delivery_id) == claim_number
         if lost >= LOST_MAX:
             text = f"{Reason.LOST_WITH_ITS_NODE}: {lost} nodes ended while sending it"
             connection.execute(_END_LOST, (lost, wall_ms, text, delivery_id))
+            ended.append(GivenUp(delivery_id, channel_id, row[6], row[7], row[8], text))
             continue
         connection.execute(_FREE_LOST, (lost, delivery_id))
         _note(freed, channel_id, min(due_ms, now_ms), unnumbered)
     if freed:
         _tell_lanes(connection, freed)
+    if ended:
+        give_up(connection, node, ended, wall_ms)
     return len(rows)
 
 

@@ -4,18 +4,19 @@ import sqlite3
 from collections.abc import Sequence
 
 from tocsin.domain.model import ChannelId
-from tocsin.storage.base import NewEvent, Settlement
+from tocsin.storage.base import Settlement
 from tocsin.storage.notes import (
     COUNTS,
     LATENCY,
     MINUTE,
     PROJECT_COUNTS,
     PROJECT_MINUTE,
+    GivenUp,
     Note,
+    given_up_issues,
+    given_up_minutes,
     issue_rows,
-    minute_rows,
     note_rows,
-    project_rows,
 )
 from tocsin.storage.settlements import Row, Tally
 from tocsin.storage.sqlite.rows import Values
@@ -72,20 +73,32 @@ _TELL = Values(
 
 def watch(
     connection: sqlite3.Connection,
-    node: int,
+    minutes: Sequence[Row],
     applied: Sequence[Settlement],
     opened: Sequence[tuple[ChannelId, int]],
     tallies: dict[ChannelId, Tally],
     told: Sequence[Note],
     wall_ms: int,
 ) -> None:
-    """Count what was applied, and note what it means."""
-    _count(connection, minute_rows(applied, node))
-    issues = issue_rows(applied, (channel_id for channel_id, _ in opened), tallies, wall_ms)
-    for row in issues:
-        connection.execute(_ISSUE, row)
+    """Add `minutes`, and note what it means that these were applied; plain successes may be left
+    out, they mean nothing more."""
+    _count(connection, minutes)
+    _open(connection, issue_rows(applied, (one for one, _ in opened), tallies, wall_ms))
     if told:
         _TELL.run(connection, note_rows(told, wall_ms))
+
+
+def give_up(
+    connection: sqlite3.Connection, node: int, ended: Sequence[GivenUp], wall_ms: int
+) -> None:
+    """Count what has ended without a further attempt, and note it."""
+    _count(connection, given_up_minutes(ended, node, wall_ms))
+    _open(connection, given_up_issues(ended, wall_ms))
+
+
+def _open(connection: sqlite3.Connection, issues: Sequence[Row]) -> None:
+    for row in issues:
+        connection.execute(_ISSUE, row)
 
 
 def _count(connection: sqlite3.Connection, rows: Sequence[Row]) -> None:
@@ -104,6 +117,6 @@ def _count(connection: sqlite3.Connection, rows: Sequence[Row]) -> None:
     _MINUTES.run(connection, mixed)
 
 
-def count_accepted(connection: sqlite3.Connection, node: int, items: Sequence[NewEvent]) -> None:
+def count_accepted(connection: sqlite3.Connection, minutes: Sequence[Row]) -> None:
     """Count the events of a publish."""
-    _PROJECT_MINUTES.run(connection, project_rows(items, node))
+    _PROJECT_MINUTES.run(connection, minutes)

@@ -10,6 +10,7 @@ from tocsin.storage import additions, settlements
 from tocsin.storage.additions import Taken
 from tocsin.storage.base import Added, Claims, NewEvent, Settled, Settlement
 from tocsin.storage.sqlite import adding, claiming, settling
+from tocsin.storage.sqlite.batches import AddBatch, SettleBatch
 from tocsin.storage.sqlite.writer import Operation, Writer
 
 SETTLE, OTHER, ADD, PURGE = 0, 1, 2, 3
@@ -66,11 +67,12 @@ class Add:
     control = False
     grows = True
 
-    def __init__(self, items: Sequence[NewEvent]) -> None:
+    def __init__(self, items: Sequence[NewEvent], batch: AddBatch | None = None) -> None:
         self._items = items
+        self._batch = batch
 
     def run(self, writer: Writer) -> list[Added]:
-        return adding.add(writer.connection, writer.node, writer.known, self._items)
+        return adding.add(writer.connection, writer.node, writer.known, self._items, self._batch)
 
     def split(self) -> Sequence[Operation]:
         half = len(self._items) // 2
@@ -98,14 +100,14 @@ class Settle:
         items: Sequence[Settlement],
         now_ms: int,
         wall_ms: int,
+        batch: SettleBatch | None = None,
         *,
-        one_by_one: bool = False,
         minimal: bool = False,
     ) -> None:
         self._items = items
         self._now_ms = now_ms
         self._wall_ms = wall_ms
-        self._one_by_one = one_by_one
+        self._batch = batch
         self._minimal = minimal
 
     def run(self, writer: Writer) -> Settled:
@@ -116,11 +118,11 @@ class Settle:
             self._items,
             self._now_ms,
             self._wall_ms,
-            one_by_one=self._one_by_one,
+            self._batch,
         )
 
     def split(self) -> Sequence[Operation]:
-        if not self._one_by_one:
+        if self._batch is not None:
             # Either some claim no longer stands, or an item is at fault: this tells them apart.
             return (self._part(self._items, minimal=self._minimal),)
         half = len(self._items) // 2
@@ -134,7 +136,7 @@ class Settle:
         return self._part([settlements.minimal(self._items[0])], minimal=True)
 
     def _part(self, items: Sequence[Settlement], *, minimal: bool = False) -> Operation:
-        return Settle(items, self._now_ms, self._wall_ms, one_by_one=True, minimal=minimal)
+        return Settle(items, self._now_ms, self._wall_ms, minimal=minimal)
 
     def join(self, answers: Sequence[Any]) -> Settled | Exception:
         return settlements.joined(answers)

@@ -43,21 +43,29 @@ class Values:
         return changed
 
 
-class Rows:
-    """A statement that reads its rows from `json_each(?)`, its first parameter.
+def texts(rows: Sequence[Row]) -> list[str]:
+    """Rows as JSON values for `Rows`, as many in each as one step takes.
 
-    Each row is a JSON array; `column` gives a member of it. No text in it may hold a NUL, at which
-    SQLite's JSON functions end it.
+    No text in them may hold a NUL, at which SQLite's JSON functions end it. Raises what the encoder
+    raises for what is no JSON.
     """
+    return [
+        msgspec.json.encode(rows[at : at + ROWS_PER_STEP]).decode()
+        for at in range(0, len(rows), ROWS_PER_STEP)
+    ]
+
+
+class Rows:
+    """A statement that reads its rows from `json_each(?)`, its first parameter: `column` gives a
+    member of the JSON array that a row is."""
 
     def __init__(self, statement: str) -> None:
         self._statement = statement
 
-    def run(self, connection: sqlite3.Connection, rows: Sequence[Row], tail: Row = ()) -> int:
-        """Run it for all rows, `tail` bound behind them; returns the rows it changed."""
+    def run(self, connection: sqlite3.Connection, rows: Sequence[str], tail: Row = ()) -> int:
+        """Run it for `texts` of rows, `tail` bound behind each; returns the rows it changed."""
         changed = 0
-        for at in range(0, len(rows), ROWS_PER_STEP):
-            text = msgspec.json.encode(rows[at : at + ROWS_PER_STEP]).decode()
+        for text in rows:
             changed += connection.execute(self._statement, (text, *tail)).rowcount
         return changed
 

@@ -8,9 +8,10 @@ import msgspec
 from tocsin.domain.breaking import COUNTING, BreakerState, moved
 from tocsin.domain.model import ChannelId, DeliveryId, Status
 from tocsin.storage.base import Settled, Settlement
-from tocsin.storage.notes import Note, disabled_note
+from tocsin.storage.notes import Note, disabled_note, minute_rows
 from tocsin.storage.settlements import Tally, attempt_row, move_row, tallied
 from tocsin.storage.sqlite.adding import one_value
+from tocsin.storage.sqlite.batches import SettleBatch
 from tocsin.storage.sqlite.claiming import cancel_where_dropped
 from tocsin.storage.sqlite.known import Known
 from tocsin.storage.sqlite.noting import watch
@@ -122,19 +123,19 @@ def settle(
     items: Sequence[Settlement],
     now_ms: int,
     wall_ms: int,
-    *,
-    one_by_one: bool,
+    batch: SettleBatch | None,
 ) -> Settled:
     """Apply what still matches; what does not is kept as a superseded attempt.
 
-    `now_ms` is storage time, `wall_ms` wall time. All at once raises NotAllApplied when something
-    does not match.
+    `now_ms` is storage time, `wall_ms` wall time. A `batch` is what was made of all items: they are
+    applied at once, and NotAllApplied is raised when some claim no longer stands. Without it they
+    are applied one by one.
     """
     superseded: list[DeliveryId] = []
     recorded: list[Settlement] = []
-    applied = items
-    if not one_by_one:
-        _move_all(connection, node, items)
+    if batch is not None:
+        _move_all(connection, node, batch)
+        applied, tallies, minutes = batch.others, batch.tallies, batch.minutes
     else:
         applied = []
         for item in items:
@@ -146,7 +147,8 @@ def settle(
             else:
                 _supersede(connection, item)
                 superseded.append(item.id)
-    tallies = tallied(applied)
+        tallies, minutes = tallied(applied), minute_rows(applied, node)
+    # From here on `applied` may lack plain successes: nothing else is to be done for these.
     opened: list[tuple[ChannelId, int]] = []
     told: list[Note] = []
     if tallies:
@@ -162,7 +164,7 @@ def settle(
         cancel_where_dropped(connection, waiting, applied[0].finished_at)
     parked = _park(connection, applied)
     told += [disabled_note(item) for item in parked if item.origin in COUNTING]
-    watch(connection, node, applied, opened, tallies, told, wall_ms)
+    watch(connection, minutes, applied, opened, tallies, told, wall_ms)
     # Whether those did is not known any more; to be told of it in vain does no harm.
     parked += [item for item in recorded if item.park]
     if parked:
@@ -175,47 +177,17 @@ def settle(
     )
 
 
-def _move_all(connection: sqlite3.Connection, node: int, items: Sequence[Settlement]) -> None:
-    plain: list[Row] = []
-    others: list[Settlement] = []
-    for item in items:
-        row = _plain_row(item)
-        if row is None:
-            others.append(item)
-        else:
-            plain.append(row)
-    if plain:
-        if _PLAIN_MOVE.run(connection, plain, (node,)) != len(plain):
+def _move_all(connection: sqlite3.Connection, node: int, batch: SettleBatch) -> None:
+    others = batch.others
+    if batch.plain:
+        plain = len(batch.items) - len(others)
+        if _PLAIN_MOVE.run(connection, batch.plain, (node,)) != plain:
             raise NotAllApplied
-        _PLAIN_ATTEMPTS.run(connection, plain)
+        _PLAIN_ATTEMPTS.run(connection, batch.plain)
     if others:
         if _MOVE.run(connection, [move_row(item) for item in others], (node,)) != len(others):
             raise NotAllApplied
         _ATTEMPTS.run(connection, [attempt_row(item, superseded=False) for item in others])
-
-
-def _plain_row(item: Settlement) -> Row | None:
-    """A success as a row of both plain statements, if it is one; its moment and step stay."""
-    attempt = item.attempt
-    body = attempt.response_body
-    if (
-        item.status is not Status.DELIVERED
-        or attempt.error is not None
-        or (body is not None and "\0" in body)
-    ):
-        return None
-    return (
-        item.id,
-        item.claim,
-        item.organization_id,
-        attempt.number,
-        attempt.started_at,
-        attempt.duration_ms,
-        attempt.outcome,
-        attempt.status_code,
-        body,
-        item.finished_at,
-    )
 
 
 def _move_one(connection: sqlite3.Connection, node: int, item: Settlement) -> bool:

@@ -26,6 +26,7 @@ from tocsin.storage.base import (
 from tocsin.storage.control import schema
 from tocsin.storage.folder import lock
 from tocsin.storage.sqlite import backup, claiming
+from tocsin.storage.sqlite.batches import AddBatch, SettleBatch, made
 from tocsin.storage.sqlite.operations import PURGE, Add, Claim, Control, Direct, Release, Settle
 from tocsin.storage.sqlite.purging import Purging
 from tocsin.storage.sqlite.readers import Readers
@@ -146,7 +147,9 @@ class SqliteStore:
         claiming.release(writer.connection, writer.node, taken, self._wall_ms())
 
     def _recover(self, writer: Writer) -> int:
-        return claiming.recover(writer.connection, self._began, self._storage_ms(), self._wall_ms())
+        return claiming.recover(
+            writer.connection, writer.node, self._began, self._storage_ms(), self._wall_ms()
+        )
 
     async def _close(self) -> None:
         await self._readers.close()
@@ -161,7 +164,8 @@ class SqliteStore:
 
     async def add(self, events: Sequence[NewEvent]) -> list[Added | Exception]:
         """See `DataPlane.add`."""
-        answers: list[Added | Exception] = await self._writer.submit(Add(events))
+        batch = made(AddBatch, events, self._writer.node)
+        answers: list[Added | Exception] = await self._writer.submit(Add(events, batch))
         return answers
 
     async def claim(
@@ -190,7 +194,8 @@ class SqliteStore:
 
     async def settle(self, settlements: Sequence[Settlement]) -> Settled:
         """See `DataPlane.settle`."""
-        operation = Settle(settlements, self._storage_ms(), self._wall_ms())
+        batch = made(SettleBatch, settlements, self._writer.node)
+        operation = Settle(settlements, self._storage_ms(), self._wall_ms(), batch)
         settled: Settled = await self._writer.submit(operation)
         return settled
 

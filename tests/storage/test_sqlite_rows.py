@@ -18,9 +18,8 @@ from tests.storage.stores import (
 )
 
 from tocsin.domain.model import Status
-from tocsin.storage.sqlite.batches import SMALL_BYTES
 from tocsin.storage.sqlite.rows import ROWS_PER_STEP
-from tocsin.storage.sqlite.taking import LOOK_BYTES, ROWS_PER_LOOK_MAX, rows_to_look
+from tocsin.storage.sqlite.taking import LOOK_BYTES, ROWS_PER_LOOK_MAX, Due, rows_to_look
 
 pytestmark = pytest.mark.anyio
 
@@ -40,8 +39,7 @@ async def test_a_payload_comes_back_as_the_same_bytes_whatever_it_is(store: AnyS
     channel = await make_channel(store)
     wanted = [
         text(2),
-        text(SMALL_BYTES),
-        text(SMALL_BYTES + 1),
+        text(5_000),
         text(200_000, "é"),
         b'{"a" : "\\u0000\\"\\\\/\\ud83d", "b":\t[1.0, 1E2, -0] }\r\n',
         "\u2028\u20ac\U0001f600".encode(),
@@ -138,7 +136,12 @@ async def test_a_backlog_is_looked_at_in_steps_by_its_size(store: AnyStore) -> N
     await store.add(added)
     held = await claim(store, lane_room=count, room=count)
     assert [item.id for item in held] == [event.deliveries[0].id for event in added]
-    assert rows_to_look(held) == ROWS_PER_LOOK_MAX
-    for item in held:
-        item.event = msgspec.structs.replace(item.event, data=bytes(LOOK_BYTES // 4))
-    assert rows_to_look(held) == 3
+
+
+def test_the_next_look_asks_for_what_the_last_one_lets_expect() -> None:
+    row = msgspec.convert(
+        ["", "", 0, 0, 0, 0, 0, "event", "", "", None, "", 0, "", 0, 0, None], Due
+    )
+    for size, count in ((0, ROWS_PER_LOOK_MAX), (LOOK_BYTES // 4, 3), (LOOK_BYTES * 2, 1)):
+        row.size = size
+        assert rows_to_look([row, row]) == count

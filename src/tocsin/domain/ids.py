@@ -15,6 +15,8 @@ _MS_MAX = 2**48 - 1
 _NODE_MAX = 2**24 - 1
 _COUNTER_MAX = 2**24 - 1
 
+_LAST_DIGITS = tuple(f"{n:03x}" for n in range(16**3))
+
 _ID = re.compile(r"[0-9a-fA-F]{24}", re.ASCII)
 _PREFIXED_ID = re.compile(r"[a-z]+_([0-9a-fA-F]{24})", re.ASCII)
 _SLUG = re.compile(r"[a-z0-9-]{1,64}", re.ASCII)
@@ -54,10 +56,12 @@ class IdMaker:
         ids: list[str] = []
         while len(ids) < count:
             ids.append(self.make(now_ms))
-            above = self._counter
-            self._counter = min(above + count - len(ids), _COUNTER_MAX)
-            head = self._head
-            ids += ["%s%06x" % (head, n) for n in range(above + 1, self._counter + 1)]  # noqa: UP031
+            # The rest of this run of the last three digits.
+            first = self._counter % len(_LAST_DIGITS) + 1
+            run = _LAST_DIGITS[first : first + count - len(ids)]
+            head = ids[-1][:-3]
+            ids += [head + digits for digits in run]
+            self._counter += len(run)
         return ids
 
     def _move_to(self, ms: int) -> None:

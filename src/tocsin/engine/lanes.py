@@ -48,9 +48,8 @@ class Lanes(Holdings):
         claimable: Callable[[], None] = lambda: None,
         sleeping: Callable[[int], None] = lambda until_ms: None,
     ) -> None:
-        super().__init__()
+        super().__init__(slots, now_ms)
         self._cap = channel_in_flight_max
-        self._now_ms = now_ms
         self._slots = slots
         self._roomy = slots // 2 if slots >= PLACES_MIN else slots
         self._policy_of = policy_of
@@ -59,7 +58,6 @@ class Lanes(Holdings):
         self._claimable = claimable
         self._sleeping = sleeping
         self._since_ms = now_ms()
-        self._lanes: dict[ChannelId, Lane] = {}
         self._special: set[Lane] = set()
         self._turns: deque[Share] = deque()
         self._alone: deque[Held] = deque()
@@ -73,15 +71,6 @@ class Lanes(Holdings):
         self.in_flight = 0
 
     # Room
-
-    def full(self) -> list[ChannelId]:
-        """Channels of which nothing should be claimed now: they hold much, or are on hold."""
-        now_ms = self._now_ms()
-        return [
-            lane.channel_id
-            for lane in self._lanes.values()
-            if not self._fits(lane, 2) or lane.blocked_until_ms > now_ms
-        ]
 
     def reserve(self, wanted: Sequence[Wanted]) -> list[bool]:
         """Grant room for each, as far as it goes; see `Dispatch.reserve`."""
@@ -377,6 +366,7 @@ class Lanes(Holdings):
         items = list(lane.queue)
         lane.queue.clear()
         lane.window = 1
+        lane.fit()
         if self._alone:
             items += [item for item in self._alone if item.channel_id == channel_id]
             self._alone = deque(item for item in self._alone if item.channel_id != channel_id)

@@ -18,6 +18,10 @@ from tocsin.telemetry.counts import SettleCounts
 SETTLEMENTS_PER_BATCH_MAX = 2_000
 RETRY_SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0)
 ANSWER_SECONDS_MAX = 2.0
+GATHER_FROM = 256
+GATHER_SECONDS_MAX = 0.01
+"""A transaction of a few costs as much as one of hundreds: after a batch as large as that, the next
+one waits so long for more of its kind."""
 
 _log = logging.getLogger("tocsin.engine")
 
@@ -51,31 +55,40 @@ class Settler:
 
     async def run(self) -> None:
         """Settle until cancelled; a cancel between two batches loses nothing."""
+        size = 0
         while True:
-            await self._wake.wait()
-            await self.flush()
+            if not self._finished:
+                self._wake.clear()
+                await self._wake.wait()
+            if size >= GATHER_FROM and len(self._finished) < size // 2:
+                await asyncio.sleep(GATHER_SECONDS_MAX)
+            size = await self._settle_some()
 
     async def flush(self) -> None:
         """Settle everything that is finished now."""
         while self._finished:
-            batch = [
-                self._finished.popleft()
-                for _ in range(min(len(self._finished), SETTLEMENTS_PER_BATCH_MAX))
-            ]
-            self._asked_at = asyncio.get_running_loop().time()
-            try:
-                settled = await self._store_until_done([item for item, _ in batch])
-            except BaseException:
-                self._finished.extendleft(reversed(batch))
-                raise
-            finally:
-                self._asked_at = math.inf
-            self.unsettled -= len(batch)
-            self._count(batch, settled)
-            for settlement, done in batch:
-                done(settlement)
-            self._applied(settled)
-        self._wake.clear()
+            await self._settle_some()
+
+    async def _settle_some(self) -> int:
+        """Settle one batch; returns how many it was."""
+        batch = [
+            self._finished.popleft()
+            for _ in range(min(len(self._finished), SETTLEMENTS_PER_BATCH_MAX))
+        ]
+        self._asked_at = asyncio.get_running_loop().time()
+        try:
+            settled = await self._store_until_done([item for item, _ in batch])
+        except BaseException:
+            self._finished.extendleft(reversed(batch))
+            raise
+        finally:
+            self._asked_at = math.inf
+        self.unsettled -= len(batch)
+        self._count(batch, settled)
+        for settlement, done in batch:
+            done(settlement)
+        self._applied(settled)
+        return len(batch)
 
     def _count(self, batch: list[tuple[Settlement, Done]], settled: Settled) -> None:
         lost = settled.superseded

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from tocsin.clock import Clock
 from tocsin.domain.errors import Unavailable
-from tocsin.domain.model import ChannelId, DeliveryId
+from tocsin.domain.model import ChannelId, DeliveryId, OrganizationId
 from tocsin.engine.lanes import Lanes
 from tocsin.storage.base import DataPlane, Held
 
@@ -39,6 +39,7 @@ class Worker:
         self._wake = asyncio.Event()
         self._due_ms = 0
         self._left_some = False
+        self._left_out: tuple[Sequence[ChannelId], Sequence[OrganizationId]] = ((), ())
         self._released: list[tuple[DeliveryId, int, ChannelId]] = []
 
     def wake(self, due_ms: int) -> None:
@@ -49,7 +50,7 @@ class Worker:
 
     def room(self) -> None:
         """Room has come free: look again, if the last look had to leave something."""
-        if self._left_some and self._lanes.room:
+        if self._left_some and self._lanes.room and not self._lanes.still_full(*self._left_out):
             self._due_ms = self._clock.storage_ms()
             self._wake.set()
 
@@ -102,7 +103,7 @@ class Worker:
         room = min(CLAIM_MAX, lanes.room)
         if not room or not self._may_claim():
             self._due_ms = 0
-            self._left_some = True
+            self._left_some, self._left_out = True, ((), ())
             return
         full, over = lanes.full(), lanes.over()
         shut, rooms = lanes.narrow()
@@ -118,7 +119,8 @@ class Worker:
             over=over,
             rooms=rooms,
         )
-        self._left_some = bool(full or over)
+        # What else is due and was left is told by the moment of the next look.
+        self._left_some, self._left_out = bool(full or over), (full, over)
         if not self._wake.is_set():
             self._due_ms = claims.next_due_ms or 0
         if claims.held:

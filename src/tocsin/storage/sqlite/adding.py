@@ -11,7 +11,7 @@ from tocsin.storage.base import Added, Duplicate, NewEvent, Stale, Stored
 from tocsin.storage.sqlite.batches import AddBatch
 from tocsin.storage.sqlite.known import Known
 from tocsin.storage.sqlite.noting import count_accepted
-from tocsin.storage.sqlite.rows import Row, Rows, Values, column, texts
+from tocsin.storage.sqlite.rows import Row, Rows, Values, field, number, rest, texts
 
 # One row, so that the interpreter lock changes hands once and not once per row.
 _VERSIONS = """
@@ -42,23 +42,22 @@ _NEWER_DUE = """
     SELECT 1 FROM deliveries
     WHERE status = 'waiting' AND channel_id = ? AND node = 0 AND due_ms BETWEEN ? AND ? LIMIT 1
 """
-_EVENT = (
-    "INSERT INTO events (data, id, organization_id, project_id, type, people, idempotency_key,"
-    " occurred_at, created_at, deliveries, unmatched)"
-)
-_EVENTS = Values(f"{_EVENT} VALUES", "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")
-_SMALL_EVENTS = Rows(
-    f"{_EVENT} SELECT CAST({column(0)} AS BLOB), {', '.join(map(column, range(1, 5)))},"
-    f" CAST({column(5)} AS BLOB), {', '.join(map(column, range(6, 11)))} FROM json_each(?)"
+_EVENTS = Values(
+    "INSERT INTO events (id, organization_id, project_id, type, data, people, idempotency_key,"
+    " occurred_at, created_at, deliveries, unmatched) VALUES",
+    "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
 )
 # The event is there already, and has the rest.
-_MINE = f"{column(5)} AND {column(2)} IN (SELECT value FROM json_each(?2))"
+_ID, _EVENT_ID, _CHANNEL_ID = field(1, 24), field(25, 24), field(49, 24)
+_DUE_MS, _SEQ, _ORIGIN = number(74, 15), number(89, 15), rest(104)
+_MINE = f"{field(73, 1)} = '1' AND {_CHANNEL_ID} IN (SELECT value FROM json_each(?2))"
 _DELIVERIES = Rows(
     "INSERT INTO deliveries (id, event_id, organization_id, channel_id, project_id, event_type,"
     " origin, status, due_ms, node, claim, step, attempt_count, lost, created_at, seq)"
-    f" SELECT {column(0)}, e.id, e.organization_id, {column(2)}, e.project_id, e.type, {column(3)},"
-    f" 'waiting', {column(4)}, CASE WHEN {_MINE} THEN ?3 ELSE 0 END, {_MINE}, 0, 0, 0,"
-    f" e.created_at, {column(6)} FROM json_each(?1) CROSS JOIN events AS e ON e.id = {column(1)}"
+    f" SELECT {_ID}, e.id, e.organization_id, {_CHANNEL_ID}, e.project_id, e.type, {_ORIGIN},"
+    f" 'waiting', {_DUE_MS}, CASE WHEN {_MINE} THEN ?3 ELSE 0 END, {_MINE}, 0, 0, 0,"
+    f" e.created_at, nullif({_SEQ}, 0)"
+    f" FROM json_each(?1) CROSS JOIN events AS e ON e.id = {_EVENT_ID}"
 )
 _NUMBERS = "UPDATE lanes SET last_seq = last_seq + ? WHERE channel_id = ? RETURNING last_seq"
 # Lanes that got free deliveries, each with the earliest due moment of these. An ordered lane waits
@@ -134,11 +133,10 @@ def _insert(
 ) -> set[ChannelId]:
     """Insert all rows; returns the channels that could be claimed from at birth."""
     opened = _opened(connection, known, batch)
-    _SMALL_EVENTS.run(connection, batch.small)
-    _EVENTS.run(connection, batch.large)
+    _EVENTS.run(connection, batch.events)
     rows = batch.plain
     if batch.numbered:
-        numbered: list[Row] = []
+        numbered: list[str] = []
         for channel_id, in_order in sorted(batch.numbered.items()):
             numbered += _numbered(connection, channel_id, in_order)
         rows = rows + texts(numbered)
@@ -156,12 +154,14 @@ def _insert(
     return opened
 
 
-def _numbered(connection: sqlite3.Connection, channel_id: ChannelId, rows: list[Row]) -> list[Row]:
-    """An ordered lane's deliveries with its next numbers."""
-    found = connection.execute(_NUMBERS, (len(rows), channel_id)).fetchall()
-    last = found[0][0] if found else len(rows)
-    first = last - len(rows) + 1
-    return [(*row, seq) for seq, row in enumerate(rows, first)]
+def _numbered(
+    connection: sqlite3.Connection, channel_id: ChannelId, parts: list[tuple[str, str]]
+) -> list[str]:
+    """The rows of an ordered lane's deliveries, with its next numbers."""
+    found = connection.execute(_NUMBERS, (len(parts), channel_id)).fetchall()
+    last = found[0][0] if found else len(parts)
+    first = last - len(parts) + 1
+    return [f"{head}{seq:15}{origin}" for seq, (head, origin) in enumerate(parts, first)]
 
 
 def _opened(connection: sqlite3.Connection, known: Known, batch: AddBatch) -> set[ChannelId]:

@@ -13,9 +13,9 @@ from tocsin.storage.notes import minute_rows, project_rows
 from tocsin.storage.settlements import tallied
 from tocsin.storage.sqlite.rows import Row, texts
 
-SMALL_BYTES = 4_096
-"""Payloads up to here go to the database many at a time."""
-
+HEAD_CHARS = 24 + 24 + 24 + 1 + 15
+PLAIN_CHARS = 24 + 10 + 3 + 15 + 24 + 10 + 15 + 10 + 1
+_NO_NUMBER = " " * 15
 
 B = TypeVar("B")
 T = TypeVar("T")
@@ -31,38 +31,54 @@ def made(kind: Callable[[Sequence[T], int], B], items: Sequence[T], node: int) -
 
 
 class AddBatch:
-    """Events to store.
+    """Events to store, their deliveries, and what these mean for their lanes; see `adding.py`.
 
-    Their rows are in the order of the statements in `adding.py`; one of a delivery says whether it
-    is to be claimed at birth, if its lane is open. The moments are storage ms.
+    A delivery's row says whether it is to be claimed at birth, if its lane is open. The moments are
+    storage ms.
     """
 
     __slots__ = (
         "counts",
         "deliveries",
+        "events",
         "free",
-        "large",
         "numbered",
         "plain",
-        "small",
         "unwanted",
         "wanted",
     )
 
     def __init__(self, items: Sequence[NewEvent], node: int) -> None:
-        small: list[Row] = []
-        plain: list[Row] = []
-        self.large: list[Row] = []
-        self.numbered: dict[ChannelId, list[Row]] = {}
+        plain: list[str] = []
+        self.events: list[Row] = []
+        # Rows that lack their number: what stands before and behind it.
+        self.numbered: dict[ChannelId, list[tuple[str, str]]] = {}
         # Channels to be claimed from, with the due moment of the first delivery that is.
         self.wanted: dict[ChannelId, int] = {}
         # The earliest moment of what stays free if its lane is shut, and of what does anyway.
         self.free: dict[ChannelId, int] = {}
         self.unwanted: dict[ChannelId, int] = {}
+        self.deliveries = 0
         for item in items:
-            self._event(item, small)
-            event_id, due_ms, origin = item.event.id, item.due_ms, item.origin
-            for delivery in item.deliveries:
+            event, due_ms, origin = item.event, item.due_ms, item.origin.value
+            event_id, deliveries = event.id, item.deliveries
+            self.events.append(
+                (
+                    event_id,
+                    event.organization_id,
+                    event.project_id,
+                    event.type,
+                    event.data,
+                    item.people,
+                    item.idempotency_key,
+                    event.occurred_at,
+                    event.created_at,
+                    len(deliveries),
+                    item.unmatched,
+                )
+            )
+            self.deliveries += len(deliveries)
+            for delivery in deliveries:
                 channel_id, claim = delivery.channel_id, delivery.claim
                 if claim:
                     self.wanted.setdefault(channel_id, due_ms)
@@ -70,46 +86,15 @@ class AddBatch:
                     self.unwanted[channel_id] = due_ms
                 if due_ms < self.free.get(channel_id, due_ms + 1):
                     self.free[channel_id] = due_ms
-                row = (delivery.id, event_id, channel_id, origin, due_ms, claim)
+                head = "%s%s%s%d%15d" % (delivery.id, event_id, channel_id, claim, due_ms)  # noqa: UP031 - hot
+                if len(head) != HEAD_CHARS:
+                    raise ValueError("an id or a moment is not as long as it must be")
                 if delivery.ordered:
-                    self.numbered.setdefault(channel_id, []).append(row)
+                    self.numbered.setdefault(channel_id, []).append((head, origin))
                 else:
-                    plain.append(row)
-        self.small = texts(small)
+                    plain.append(f"{head}{_NO_NUMBER}{origin}")
         self.plain = texts(plain)
-        self.deliveries = sum(len(item.deliveries) for item in items)
         self.counts = project_rows(items, node)
-
-    def _event(self, item: NewEvent, small: list[Row]) -> None:
-        event = item.event
-        rest = (
-            event.id,
-            event.organization_id,
-            event.project_id,
-            event.type,
-            item.people,
-            item.idempotency_key,
-            event.occurred_at,
-            event.created_at,
-            len(item.deliveries),
-            item.unmatched,
-        )
-        as_text = _as_text(event.data, item.people)
-        if as_text is None:
-            self.large.append((event.data, *rest))
-        else:
-            small.append((as_text[0], *rest[:4], as_text[1], *rest[5:]))
-
-
-def _as_text(data: bytes, people: bytes | None) -> tuple[str, str | None] | None:
-    """A small payload and what is for people as texts that come back as the very same bytes; None
-    where that is not certain."""
-    if len(data) > SMALL_BYTES or b"\0" in data or (people is not None and b"\0" in people):
-        return None
-    try:
-        return data.decode(), None if people is None else people.decode()
-    except UnicodeDecodeError:
-        return None
 
 
 class SettleBatch:
@@ -118,7 +103,7 @@ class SettleBatch:
     __slots__ = ("items", "minutes", "others", "plain", "tallies")
 
     def __init__(self, items: Sequence[Settlement], node: int) -> None:
-        plain: list[Row] = []
+        plain: list[str] = []
         self.items = items
         self.others: list[Settlement] = []
         for item in items:
@@ -132,7 +117,7 @@ class SettleBatch:
         self.minutes = minute_rows(items, node)
 
 
-def _plain_row(item: Settlement) -> Row | None:
+def _plain_row(item: Settlement) -> str | None:
     """A success as a row, if there is nothing to tell of it; its moment and step stay."""
     attempt = item.attempt
     body = attempt.response_body
@@ -142,15 +127,17 @@ def _plain_row(item: Settlement) -> Row | None:
         or (body is not None and "\0" in body)
     ):
         return None
-    return (
+    head = "%s%10d%3d%15d%s%10d%15d%10d%d" % (  # noqa: UP031 - hot
         item.id,
         item.claim,
+        attempt.status_code or 0,
+        item.finished_at,
         item.organization_id,
         attempt.number,
         attempt.started_at,
         attempt.duration_ms,
-        attempt.outcome,
-        attempt.status_code,
-        body,
-        item.finished_at,
+        body is not None,
     )
+    if len(head) != PLAIN_CHARS:
+        return None
+    return f"{head}{body}" if body else head

@@ -7,12 +7,12 @@ import msgspec
 
 from tocsin.domain.model import ChannelId, DeliveryId, OrganizationId
 from tocsin.domain.outcome import Reason
-from tocsin.storage.base import ROWS_PER_STEP_MAX, Claims
+from tocsin.storage.base import ROWS_PER_STEP_MAX
 from tocsin.storage.notes import GivenUp
 from tocsin.storage.sqlite.adding import one_value
 from tocsin.storage.sqlite.narrow import HEAD_DUE, take_in_order, take_probe
 from tocsin.storage.sqlite.noting import give_up
-from tocsin.storage.sqlite.taking import ROWS_PER_LOOK, Taking, due_rows, rows_to_look
+from tocsin.storage.sqlite.taking import ROWS_PER_LOOK, Due, Taking, due_rows, rows_to_look
 
 LANES_PER_CLAIM_MAX = 200
 BACKLOG_CHUNK = 5
@@ -108,6 +108,10 @@ _LaneDue = tuple[str, int | None, int, int | None]
 _decode_lanes_and_due = msgspec.json.Decoder(list[_LaneDue]).decode
 
 
+Claimed = tuple[list[Due], int | None]
+"""What was claimed, and when the next lane falls due."""
+
+
 def claim(
     connection: sqlite3.Connection,
     node: int,
@@ -118,7 +122,7 @@ def claim(
     full: Sequence[ChannelId],
     over: Sequence[OrganizationId],
     rooms: Mapping[ChannelId, int],
-) -> Claims:
+) -> Claimed:
     """Take due lanes first, then rows of each lane up to its room; see `DataPlane.claim`."""
     skip = msgspec.json.encode(full).decode(), msgspec.json.encode(over).decode()
     lanes = _decode_due_lanes(
@@ -146,7 +150,7 @@ def claim(
             _take(taking, channel_id, backlog_before_ms, now_ms, lowest, limit)
         _write_next(connection, channel_id, lowest, backlog_before_ms, backlog_due_ms)
     next_due_ms = connection.execute(_NEXT_LANE, skip).fetchone()[0]
-    return Claims(held=taking.held, next_due_ms=next_due_ms)
+    return taking.held, next_due_ms
 
 
 def _take(
@@ -160,7 +164,7 @@ def _take(
     rows = ROWS_PER_LOOK
     while limit > 0 and not taking.over:
         size = min(limit, rows)
-        found = taking.look(_DUE, (channel_id, from_ms, to_ms + 1, above, size), channel_id)
+        found = taking.look(_DUE, (channel_id, from_ms, to_ms + 1, above, size))
         limit -= size
         if taking.hold(found) < size:
             return

@@ -67,17 +67,17 @@ def take_in_order(
     if connection.execute(_ANY_HELD, (channel_id,)).fetchone() is not None:
         return
     if unnumbered:
-        found = taking.look(_UNNUMBERED, (channel_id, above, 1), channel_id)
+        found = taking.look(_UNNUMBERED, (channel_id, above, 1))
         if found:
             if found[0].due_ms <= now_ms:
                 taking.hold(found)
             connection.execute(_ORDERED_NEXT, (found[0].due_ms, True, channel_id))
             return
-    found = taking.look(_IN_ORDER, (channel_id, above, min(limit, ROWS_PER_LOOK)), channel_id)
+    found = taking.look(_IN_ORDER, (channel_id, above, min(limit, ROWS_PER_LOOK)))
     due = 0
     while due < len(found) and found[due].due_ms <= now_ms:
         due += 1
-    if found and found[0].number > 1:
+    if found and found[0].attempt_count > 0:
         # It has failed before: what is held behind it would most likely only be given back.
         due = min(due, 1)
     taking.hold(found[:due])
@@ -90,7 +90,7 @@ def take_probe(taking: Taking, channel_id: str, now_ms: int, above: str) -> None
     connection = taking.connection
     chosen = connection.execute(_PROBE, (channel_id, now_ms, above)).fetchone()
     if chosen is not None:
-        taking.hold(taking.look(_BY_ID, (chosen[0], 1), channel_id))
+        taking.hold(taking.look(_BY_ID, (chosen[0], 1)))
     row = connection.execute(_EARLIEST, (channel_id, above)).fetchone()
     due_ms = None if row is None else row[0]
     if chosen is None:

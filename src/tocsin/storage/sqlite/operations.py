@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 from tocsin.domain.model import ChannelId, DeliveryId, OrganizationId
 from tocsin.storage import additions, settlements
 from tocsin.storage.additions import Taken
-from tocsin.storage.base import Added, Claims, NewEvent, Settled, Settlement
+from tocsin.storage.base import Added, NewEvent, Settled, Settlement
 from tocsin.storage.sqlite import adding, claiming, settling
 from tocsin.storage.sqlite.batches import AddBatch, SettleBatch
 from tocsin.storage.sqlite.writer import Operation, Writer
@@ -161,11 +161,11 @@ class Claim(_Whole):
     ) -> None:
         self._arguments = (now_ms, room, bytes_max, lane_room, full, over, rooms)
 
-    def run(self, writer: Writer) -> Claims:
+    def run(self, writer: Writer) -> claiming.Claimed:
         return claiming.claim(writer.connection, writer.node, *self._arguments)
 
     def taken(self, answer: Any) -> Sequence[Taken]:
-        return [(item.id, item.claim, item.channel_id) for item in answer.held]
+        return [(row.id, row.claim + 1, row.channel_id) for row in answer[0]]
 
 
 class Release(_Whole):

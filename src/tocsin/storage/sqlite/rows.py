@@ -1,8 +1,8 @@
 """One statement over many rows, in as few steps of the database as possible.
 
 Every step gives the interpreter lock away and takes it back; beside a busy event loop that costs
-more than many rows. `Rows` hands over hundreds as one JSON value, which the database takes apart
-without the lock; `Values` is for what JSON can't carry, and for rows that are few.
+more than many rows. `Rows` hands over a thousand as one value, which the database takes apart
+without the lock; `Values` is for payloads, and for rows that are few or unusual.
 """
 
 import sqlite3
@@ -13,8 +13,9 @@ from typing import Any
 import msgspec
 
 ROWS_PER_STEP = 1_000
+PARAMETERS_MAX = 6_000
 
-_CHUNKS = (128, 64, 32, 16, 8, 4, 2, 1)
+_CHUNKS = (512, 256, 128, 64, 32, 16, 8, 4, 2, 1)
 
 Row = tuple[Any, ...]
 
@@ -27,7 +28,11 @@ class Values:
     """
 
     def __init__(self, before: str, row: str, after: str = "") -> None:
-        self._texts = tuple((n, f"{before} {', '.join([row] * n)} {after}") for n in _CHUNKS)
+        self._texts = tuple(
+            (n, f"{before} {', '.join([row] * n)} {after}")
+            for n in _CHUNKS
+            if n * row.count("?") <= PARAMETERS_MAX
+        )
 
     def run(self, connection: sqlite3.Connection, rows: Sequence[Row], tail: Row = ()) -> int:
         """Run it for all rows, `tail` bound after each chunk; returns the rows it changed."""
@@ -43,11 +48,12 @@ class Values:
         return changed
 
 
-def texts(rows: Sequence[Row]) -> list[str]:
-    """Rows as JSON values for `Rows`, as many in each as one step takes.
+def texts(rows: Sequence[str]) -> list[str]:
+    """Rows as JSON arrays for `Rows`, as many in each as one step takes.
 
-    No text in them may hold a NUL, at which SQLite's JSON functions end it. Raises what the encoder
-    raises for what is no JSON.
+    A row is a text of fields with fixed places, which the database finds in a third of the time
+    that members of a JSON value take. It may hold no NUL, at which SQLite's JSON functions end it.
+    Raises what the encoder raises for what is no text.
     """
     return [
         msgspec.json.encode(rows[at : at + ROWS_PER_STEP]).decode()
@@ -56,8 +62,8 @@ def texts(rows: Sequence[Row]) -> list[str]:
 
 
 class Rows:
-    """A statement that reads its rows from `json_each(?)`, its first parameter: `column` gives a
-    member of the JSON array that a row is."""
+    """A statement that reads its rows from `json_each(?1)`; `field`, `number` and `rest` are parts
+    of a row, whose first place is 1."""
 
     def __init__(self, statement: str) -> None:
         self._statement = statement
@@ -70,6 +76,16 @@ class Rows:
         return changed
 
 
-def column(at: int) -> str:
-    """The member of a row of `Rows`, as SQL."""
-    return f"json_extract(value, '$[{at}]')"
+def field(at: int, width: int) -> str:
+    """The text of a field, as SQL."""
+    return f"substr(value, {at}, {width})"
+
+
+def number(at: int, width: int) -> str:
+    """The number in a field, as SQL; blanks are 0."""
+    return f"CAST(substr(value, {at}, {width}) AS INTEGER)"
+
+
+def rest(at: int) -> str:
+    """The text from here to the end of the row, as SQL."""
+    return f"substr(value, {at})"

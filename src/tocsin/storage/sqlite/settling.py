@@ -15,7 +15,7 @@ from tocsin.storage.sqlite.batches import SettleBatch
 from tocsin.storage.sqlite.claiming import cancel_where_dropped
 from tocsin.storage.sqlite.known import Known
 from tocsin.storage.sqlite.noting import watch
-from tocsin.storage.sqlite.rows import Row, Rows, Values, column
+from tocsin.storage.sqlite.rows import Row, Rows, Values, field, number, rest
 from tocsin.storage.sqlite.streaks import move_streaks, streaks_of
 
 _ATTEMPTS = Values(
@@ -26,18 +26,20 @@ _ATTEMPTS = Values(
 )
 # What nearly all are: delivered, with nothing to tell of it.
 _PLAIN_ATTEMPTS = Rows(
-    "INSERT INTO attempts (delivery_id, claim, organization_id, number, started_at, duration_ms,"
-    " outcome, status_code, response_body, superseded)"
-    f" SELECT {', '.join(map(column, range(9)))}, 0 FROM json_each(?) WHERE true"
-    " ON CONFLICT DO NOTHING"
+    "INSERT INTO attempts (delivery_id, claim, status_code, organization_id, number, started_at,"
+    " duration_ms, outcome, response_body, superseded)"
+    f" SELECT {field(1, 24)}, {number(25, 10)}, nullif({number(35, 3)}, 0), {field(53, 24)},"
+    f" {number(77, 10)}, {number(87, 15)}, {number(102, 10)}, 'delivered',"
+    f" CASE {field(112, 1)} WHEN '1' THEN {rest(113)} END, 0"
+    " FROM json_each(?1) WHERE true ON CONFLICT DO NOTHING"
 )
 _PLAIN_MOVE = Rows(
     "UPDATE deliveries SET status = 'delivered', node = 0, attempt_count = attempt_count + 1,"
-    " finished_at = v.finished_at, last_status_code = v.status_code, last_error = NULL"
-    f" FROM (SELECT {column(0)} AS id, {column(1)} AS claim, {column(7)} AS status_code,"
-    f" {column(9)} AS finished_at FROM json_each(?)) AS v"
+    " finished_at = v.finished_at, last_status_code = nullif(v.status_code, 0), last_error = NULL"
+    f" FROM (SELECT {field(1, 24)} AS id, {number(25, 10)} AS claim,"
+    f" {number(35, 3)} AS status_code, {number(38, 15)} AS finished_at FROM json_each(?1)) AS v"
     " WHERE deliveries.id = v.id AND deliveries.claim = v.claim"
-    " AND deliveries.node = ? AND +deliveries.status = 'waiting'"
+    " AND deliveries.node = ?2 AND +deliveries.status = 'waiting'"
 )
 _MOVE = Values(
     "UPDATE deliveries SET status = v.column3, node = 0, due_ms = v.column4, step = v.column5,"

@@ -30,6 +30,7 @@ from tocsin.storage.sqlite.batches import AddBatch, SettleBatch, made
 from tocsin.storage.sqlite.operations import PURGE, Add, Claim, Control, Direct, Release, Settle
 from tocsin.storage.sqlite.purging import Purging
 from tocsin.storage.sqlite.readers import Readers
+from tocsin.storage.sqlite.taking import held
 from tocsin.storage.sqlite.writer import Writer, connect
 from tocsin.storage.tables import SCHEMA_VERSION
 from tocsin.telemetry import families as of
@@ -189,8 +190,8 @@ class SqliteStore:
             over=over,
             rooms=rooms,
         )
-        claims: Claims = await self._writer.submit(operation)
-        return claims
+        claimed: claiming.Claimed = await self._writer.submit(operation)
+        return Claims(held=[held(row) for row in claimed[0]], next_due_ms=claimed[1])
 
     async def settle(self, settlements: Sequence[Settlement]) -> Settled:
         """See `DataPlane.settle`."""

@@ -44,6 +44,8 @@ class Settler:
     @property
     def ready(self) -> bool:
         """Whether a send may start: what comes of it can be stored."""
+        if self._asked_at == math.inf:
+            return self.healthy
         waited = asyncio.get_running_loop().time() - self._asked_at
         return self.healthy and waited < ANSWER_SECONDS_MAX
 

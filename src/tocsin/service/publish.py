@@ -94,6 +94,9 @@ class Accepted(Struct):
 
 Answer = Accepted | TocsinError
 
+Wanted = tuple[OrganizationId, ChannelId, int]
+"""What is asked of `Dispatch.reserve` for one delivery."""
+
 _Match = tuple[EventDraft, ProjectId | None, Sequence[Route], Unmatched | None]
 """A draft with its project and the routes that want it, or why there is none."""
 
@@ -246,9 +249,9 @@ class Publisher:
         if len(events) == 1:
             return await self._batcher.submit(events, _weight(events[0]), name)
         added: list[Added | Exception] = []
-        for group in _groups(events):
+        for group, weight in _groups(events):
             try:
-                added += await self._batcher.submit(group, sum(map(_weight, group)), name)
+                added += await self._batcher.submit(group, weight, name)
             except Unavailable as error:
                 # Of this group only: another one may be stored.
                 added += [error] * len(group)
@@ -315,16 +318,16 @@ class Publisher:
         self, groups: list[list[NewEvent]]
     ) -> list[list[Added | Exception] | BaseException]:
         events = [event for group in groups for event in group]
-        wanted = [
-            (event.event.organization_id, delivery.channel_id, len(event.event.data))
-            for event in events
-            for delivery in event.deliveries
-        ]
-        granted = self._dispatch.reserve(wanted)
-        flags = iter(granted)
+        wanted: list[Wanted] = []
+        deliveries: list[NewDelivery] = []
         for event in events:
+            organization_id, size = event.event.organization_id, len(event.event.data)
             for delivery in event.deliveries:
-                delivery.claim = next(flags)
+                wanted.append((organization_id, delivery.channel_id, size))
+                deliveries.append(delivery)
+        granted = self._dispatch.reserve(wanted)
+        for delivery, grant in zip(deliveries, granted, strict=True):
+            delivery.claim = grant
         held: list[Held] = []
         try:
             added = await self._store.add(events)
@@ -334,7 +337,7 @@ class Publisher:
             self.counts.refused += len(events)
             raise
         finally:
-            self._hand_over(wanted, granted, events, held)
+            self._hand_over(wanted, deliveries, events[0].due_ms, held)
         answers = iter(added)
         return [list(islice(answers, len(group))) for group in groups]
 
@@ -366,38 +369,39 @@ class Publisher:
 
     def _hand_over(
         self,
-        wanted: Sequence[tuple[str, ChannelId, int]],
-        granted: list[bool],
-        events: list[NewEvent],
+        wanted: list[Wanted],
+        deliveries: list[NewDelivery],
+        due_ms: int,
         held: list[Held],
     ) -> None:
         """Offer what was claimed; what was reserved in vain or inserted free is the worker's."""
         if len(held) < len(wanted):
             claimed = {item.id for item in held}
-            ids = (delivery.id for event in events for delivery in event.deliveries)
             vain = [
                 want
-                for want, grant, delivery_id in zip(wanted, granted, ids, strict=True)
-                if grant and delivery_id not in claimed
+                for want, delivery in zip(wanted, deliveries, strict=True)
+                if delivery.claim and delivery.id not in claimed
             ]
-            self._dispatch.unreserve(vain)  # type: ignore[arg-type]
-            self._dispatch.wake(events[0].due_ms)
+            self._dispatch.unreserve(vain)
+            self._dispatch.wake(due_ms)
         self._dispatch.offer(held)
 
 
-def _groups(events: list[NewEvent]) -> list[list[NewEvent]]:
-    """Split between events where one transaction would hold too much."""
-    if sum(map(_weight, events)) <= EVENTS_PER_TRANSACTION_MAX:
-        return [events] if events else []
-    groups: list[list[NewEvent]] = [[]]
-    weight = 0
-    for event in events:
-        weight += _weight(event)
-        if groups[-1] and weight > EVENTS_PER_TRANSACTION_MAX:
-            groups.append([])
-            weight = _weight(event)
-        groups[-1].append(event)
-    return groups
+def _groups(events: list[NewEvent]) -> list[tuple[list[NewEvent], int]]:
+    """Split between events where one transaction would hold too much; each part has its weight."""
+    weights = [_weight(event) for event in events]
+    if sum(weights) <= EVENTS_PER_TRANSACTION_MAX:
+        return [(events, sum(weights))] if events else []
+    groups: list[tuple[list[NewEvent], int]] = []
+    group: list[NewEvent] = []
+    total = 0
+    for event, weight in zip(events, weights, strict=True):
+        if group and total + weight > EVENTS_PER_TRANSACTION_MAX:
+            groups.append((group, total))
+            group, total = [], 0
+        group.append(event)
+        total += weight
+    return [*groups, (group, total)]
 
 
 def _weight(event: NewEvent) -> int:

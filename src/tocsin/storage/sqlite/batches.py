@@ -7,7 +7,7 @@ waits for it. So it should have little left to do but hand over to the database 
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from tocsin.domain.model import ChannelId, Status
+from tocsin.domain.model import ChannelId, Origin, Status
 from tocsin.storage.base import NewEvent, Settlement
 from tocsin.storage.notes import minute_rows, project_rows
 from tocsin.storage.settlements import tallied
@@ -59,8 +59,11 @@ class AddBatch:
         self.free: dict[ChannelId, int] = {}
         self.unwanted: dict[ChannelId, int] = {}
         self.deliveries = 0
+        before, origin = Origin.EVENT, Origin.EVENT.value
         for item in items:
-            event, due_ms, origin = item.event, item.due_ms, item.origin.value
+            event, due_ms = item.event, item.due_ms
+            if item.origin is not before:  # an enum's value takes long to find
+                before, origin = item.origin, item.origin.value
             event_id, deliveries = event.id, item.deliveries
             self.events.append(
                 (

@@ -62,9 +62,12 @@ _CANCEL_DROPPED = """
         SELECT 1 FROM lanes WHERE lanes.channel_id = deliveries.channel_id AND (
             lanes.parked = 'deleted' OR deliveries.id <= lanes.cancelled_through))
 """
+# Lane by lane: what waits in nobody's hands may be a million.
 _LOST = """
-    SELECT id, claim, channel_id, due_ms, lost, seq IS NULL, organization_id, origin, attempt_count
-    FROM deliveries WHERE status = 'waiting' AND node <> 0 LIMIT ?
+    SELECT d.id, d.claim, d.channel_id, d.due_ms, d.lost, d.seq IS NULL, d.organization_id,
+        d.origin, d.attempt_count
+    FROM lanes AS l CROSS JOIN deliveries AS d INDEXED BY deliveries_open
+    WHERE d.status = 'waiting' AND d.channel_id = l.channel_id AND d.node > 0 LIMIT ?
 """
 _FREE_LOST = "UPDATE deliveries SET node = 0, lost = ? WHERE id = ?"
 _END_LOST = """

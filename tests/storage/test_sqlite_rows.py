@@ -11,6 +11,7 @@ from tests.storage.stores import (
     make_channel,
     make_organization,
     new_event,
+    now_ms,
     one,
     open_store,
     rows,
@@ -145,3 +146,16 @@ def test_the_next_look_asks_for_what_the_last_one_lets_expect() -> None:
     for size, count in ((0, ROWS_PER_LOOK_MAX), (LOOK_BYTES // 4, 3), (LOOK_BYTES * 2, 1)):
         row.size = size
         assert rows_to_look([row, row]) == count
+
+
+async def test_what_was_held_is_due_at_the_next_start_whatever_the_clock_says(
+    tmp_path: Path,
+) -> None:
+    """A clock that was put back before the process died makes what was due look as if it were not."""
+    async with open_store("sqlite", tmp_path) as store:
+        await make_organization(store)
+        channel = await make_channel(store)
+        event = new_event(channel, due_ms=now_ms() + 60_000)
+        await store.add([event])
+    async with open_store("sqlite", tmp_path) as store:
+        assert [item.id for item in await claim(store)] == [event.deliveries[0].id]

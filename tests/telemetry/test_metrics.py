@@ -81,8 +81,7 @@ async def test_counts_come_out_as_they_were_counted() -> None:
     metrics = Metrics()
     parts = (publishes, attempts, settles, stores, requests)
     metrics.sources += [part.samples for part in parts]
-    publishes.stored(2)
-    publishes.stored(0)
+    publishes.accepted, publishes.unmatched, publishes.deliveries = 2, 1, 2
     publishes.duplicate += 1
     publishes.batches.observe(3)
     attempts.attempt("webhook", "delivered", None, 5, 12)

@@ -69,7 +69,8 @@ _LOST = """
     FROM lanes AS l CROSS JOIN deliveries AS d INDEXED BY deliveries_open
     WHERE d.status = 'waiting' AND d.channel_id = l.channel_id AND d.node > 0 LIMIT ?
 """
-_FREE_LOST = "UPDATE deliveries SET node = 0, lost = ? WHERE id = ?"
+# What was held was due, whatever the time is now: a clock that was put back may say otherwise.
+_FREE_LOST = "UPDATE deliveries SET node = 0, lost = ?, due_ms = min(due_ms, ?) WHERE id = ?"
 _END_LOST = """
     UPDATE deliveries SET node = 0, lost = ?, status = 'exhausted', finished_at = ?,
         last_error = ? WHERE id = ?
@@ -261,7 +262,7 @@ def recover(
             connection.execute(_END_LOST, (lost, wall_ms, text, delivery_id))
             ended.append(GivenUp(delivery_id, channel_id, row[6], row[7], row[8], text))
             continue
-        connection.execute(_FREE_LOST, (lost, delivery_id))
+        connection.execute(_FREE_LOST, (lost, now_ms, delivery_id))
         _note(freed, channel_id, min(due_ms, now_ms), unnumbered)
     if freed:
         _tell_lanes(connection, freed)

@@ -26,7 +26,7 @@ UV := uv pip compile -q --universal --generate-hashes --no-header --python-versi
 PIP_COMPILE := pip-compile -q --generate-hashes --no-header --allow-unsafe --strip-extras \
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host
 
-.PHONY: help demo test test-long chaos check bench lint types fmt lock clean
+.PHONY: help demo test test-long chaos soak check bench lint types fmt lock clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -48,6 +48,10 @@ test-long: $(DEV) ## the tests that take minutes: crashes, load, browser
 chaos: $(DEV) ## several nodes killed, paused and cut off for longer; TOCSIN_CHAOS_SECONDS of kills
 	TOCSIN_CHAOS_SECONDS=$${TOCSIN_CHAOS_SECONDS:-180} $(BIN)/python -m pytest -m long -s \
 		tests/blackbox/test_cluster_*.py tests/storage/test_postgres.py $(ARGS)
+
+soak: $(DEV) ## half load for ten minutes or TOCSIN_SOAK_SECONDS, killed again and again
+	TOCSIN_SOAK_SECONDS=$${TOCSIN_SOAK_SECONDS:-600} $(BIN)/python -m pytest -m long -s \
+		tests/blackbox/test_soak.py $(ARGS)
 
 check: lint types ## everything a change must pass: lint, types, layers, tests
 	@$(MAKE) --no-print-directory test

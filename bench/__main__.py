@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType
 
-from bench import picture
+from bench import fairness, filled, memory, picture
 from bench.database import BenchServer
 from bench.profile import profile
 from bench.report import Report, report, save, show
@@ -30,26 +30,51 @@ ROUNDS = 3
 RATES = (500, 1_000)
 RUNS = ("a", "b", "c", "c100", "fanout", "latency")
 EACH_ROUND = ("a", "b", "c", "c100")
+FILLED_ROWS = 5_000_000
+FILLED_SECONDS_MAX = 1_800.0
+MEMORY_SECONDS_MAX = 3_600.0
 
 
 def arguments() -> argparse.Namespace:
     """What was asked for."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("what", nargs="?", choices=("run", "profile"), default="run")
+    whats = ("run", "profile", "filled", "memory", "fairness")
+    parser.add_argument(
+        "what",
+        nargs="?",
+        choices=whats,
+        default="run",
+        help="run: rates and latencies; profile: where the time goes; filled: on a database that "
+        "has been in use; memory: with much that waits; fairness: beside targets that hang and "
+        "names that are never answered for",
+    )
     parser.add_argument("--store", choices=("sqlite", "postgres"), default="sqlite")
-    parser.add_argument("--seconds", type=float, help=f"of each run (default {SECONDS:g})")
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        help=f"of each run (default {SECONDS:g}, fairness {fairness.SECONDS:g})",
+    )
     parser.add_argument("--quick", action="store_true", help=f"{QUICK_SECONDS:g} s, one round")
     parser.add_argument("--rounds", type=int, help=f"how often a, b, c (default {ROUNDS})")
-    parser.add_argument("--only", default=",".join(RUNS), help="comma-separated: %(default)s")
+    scenes = ",".join(scene.name for scene in fairness.SCENES)
+    parser.add_argument(
+        "--only", help=f"comma-separated: {','.join(RUNS)} (default), fairness: {scenes} (default)"
+    )
     parser.add_argument("--json", type=Path, default=Path("build/bench.json"))
     parser.add_argument("--svg", type=Path, default=Path("build/bench.svg"))
     parser.add_argument(
         "--dir", type=Path, default=Path("build"), help="on the disk to measure (%(default)s)"
     )
     parser.add_argument("--batch", type=int, default=BATCH, help="profile: events a request")
-    parser.add_argument("--rows", type=int, default=25, help="profile: rows of a table")
+    parser.add_argument("--top", type=int, default=25, help="profile: rows of a table")
+    parser.add_argument(
+        "--rows", type=int, default=FILLED_ROWS, help="filled: delivered events beforehand"
+    )
     asked = parser.parse_args()
-    asked.seconds = asked.seconds or (QUICK_SECONDS if asked.quick else SECONDS)
+    fair = asked.what == "fairness"
+    seconds = fairness.SECONDS if fair else SECONDS
+    asked.seconds = asked.seconds or (QUICK_SECONDS if asked.quick else seconds)
+    asked.only = asked.only or (scenes if fair else ",".join(RUNS))
     asked.rounds = asked.rounds or (1 if asked.quick else ROUNDS)
     asked.only = set(asked.only.split(","))
     return asked
@@ -103,6 +128,46 @@ def throughput(
     raise ValueError(name)
 
 
+def aside(asked: argparse.Namespace, folder: Path, database: BenchServer | None) -> int:
+    """The measurements that take long and are asked for by themselves; 1 where a bar is missed."""
+    path = asked.json.with_name(f"{asked.json.stem}-{asked.what}.json")
+    if asked.what == "fairness":
+        return fairly(asked, folder, database, path)
+    if asked.what == "memory":
+        watch(MEMORY_SECONDS_MAX)
+        cases = memory.measure(folder)
+        memory.show(cases)
+        filled.save(cases, path)
+        return 0 if all(case.met for case in cases) else 1
+    watch(10 * asked.seconds * asked.rounds * len(asked.only) + FILLED_SECONDS_MAX)
+    found = filled.compare(
+        folder, rows=asked.rows, seconds=asked.seconds, rounds=asked.rounds, names=asked.only
+    )
+    filled.show(found)
+    filled.save(found, path)
+    return 0 if all(ratio >= filled.RATIO_MIN for ratio in found.ratios.values()) else 1
+
+
+def fairly(
+    asked: argparse.Namespace, folder: Path, database: BenchServer | None, path: Path
+) -> int:
+    """What healthy channels notice of others; see `fairness`."""
+    watch(4 * (asked.seconds + fairness.OVERHEAD_SECONDS) * asked.rounds * len(asked.only) + 120)
+    judged = fairness.measure(
+        fairness.Asked(
+            folder=folder,
+            seconds=asked.seconds,
+            rounds=asked.rounds,
+            only=tuple(asked.only),
+            database=database,
+        )
+    )
+    fairness.show(judged)
+    fairness.save(judged, path)
+    print(f"\n{path} holds it all.")
+    return 0 if all(verdict.met for verdict in judged.verdicts) else 1
+
+
 def main() -> int:
     """Returns 1 when the benchmark is void; a bar that is missed is shown, and no failure."""
     asked = arguments()
@@ -121,10 +186,12 @@ def main() -> int:
                 Path(name),
                 seconds=asked.seconds,
                 batch=asked.batch,
-                rows=asked.rows,
+                rows=asked.top,
                 database=database,
             )
             return 0
+        if asked.what in ("filled", "memory", "fairness"):
+            return aside(asked, Path(name), database)
         watch(4 * asked.seconds * (asked.rounds * len(EACH_ROUND) + 4) + 120)
         found = measure(asked, Path(name), database)
     show(found)

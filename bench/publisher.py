@@ -1,10 +1,12 @@
 """Publishes as fast as it is answered, or at a steady rate: requests rendered before, raw sockets.
 
 The job: port, path, key, bodies (JSON texts, taken in turn), events_per_body, connections, and
-either seconds (and perhaps bodies_max) or rate and seconds.
+either seconds (and perhaps bodies_max) or rate and seconds. Instead of path and key it may have
+senders, pairs of both, that take the bodies in turn.
 """
 
 import asyncio
+import itertools
 import json
 import sys
 import time
@@ -64,9 +66,12 @@ class Publisher:
     """All connections, and what they have seen."""
 
     def __init__(self, job: dict[str, Any]) -> None:
+        senders = job.get("senders") or [(job["path"], job["key"])]
         self._requests = [
-            HEAD.format(path=job["path"], key=job["key"], length=len(raw)).encode() + raw
-            for raw in (text.encode() for text in job["bodies"])
+            HEAD.format(path=path, key=key, length=len(raw)).encode() + raw
+            for raw, (path, key) in zip(
+                (text.encode() for text in job["bodies"]), itertools.cycle(senders), strict=False
+            )
         ]
         self._events_per_body: int = job["events_per_body"]
         self._seconds: float = job["seconds"]

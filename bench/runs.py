@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from bench.database import BenchServer
 from bench.disk import DiskProbe
+from bench.history import History
 from bench.processes import MIB, Child, cost, machine_busy_seconds, yardstick_ms
 from bench.service import Service, SinkControl
 
@@ -147,9 +148,10 @@ def run_publish(
     batch: int,
     channels: int = 1,
     database: BenchServer | None = None,
+    history: History | None = None,
 ) -> Run:
     """Publish as fast as it is answered, until all of it is delivered."""
-    with Service(folder, sink, channels=channels, database=database) as service:
+    with Service(folder, sink, channels=channels, database=database, history=history) as service:
         job = service.job(batch=batch, connections=CONNECTIONS, seconds=seconds)
         return _measure(name, service, sink, job, deliveries_per_event=1)
 
@@ -183,7 +185,18 @@ def run_latency(
             said = child.line()
             sink.wait(said["events"])
         usage, others = watch.usage("publisher", said)
-    times = sink.times()
+    return latency(rate, said, sink.times(), disk, usage, others)
+
+
+def latency(
+    rate: int,
+    said: Any,
+    times: dict[str, float],
+    disk: DiskProbe,
+    usage: list[Usage],
+    others: float,
+) -> Latency:
+    """What a run at a steady rate came to: what its publisher said, and when the sink had it."""
     moments = [m for m in said["moments"] if m[0] in times]
     accepted = [max(0.0, times[id] - at) for id, _, at in moments]
     due = [times[id] - planned for id, planned, _ in moments]

@@ -7,18 +7,26 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tests.blackbox.server import SERVE, Server, node_settings
 
 from bench.database import BenchServer
 from bench.processes import Child
 
+if TYPE_CHECKING:
+    from bench.history import History
+
 BODY_BYTES = 512
 """Of a delivery, the same as of a POST of run a."""
 
 STILL_SECONDS_MAX = 20.0
 POLL_SECONDS = 0.02
+
+
+def limits() -> dict[str, str | int]:
+    """The settings without which a benchmark would meet a limit on calls."""
+    return {"requests_per_minute": 0, "stranger_requests_per_minute": 0}
 
 
 class SinkControl:
@@ -45,9 +53,10 @@ class SinkControl:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}/sink"
 
-    def reset(self, *, timed: bool = False) -> None:
-        """Forget what came; `timed` notes the moment of each from the next connection on."""
-        self._ask("reset timed" if timed else "reset")
+    def reset(self, *, timed: bool = False, silent: bool = False) -> None:
+        """Forget what came; `timed` notes the moment of each from the next connection on, `silent`
+        answers none."""
+        self._ask("reset timed" if timed else "reset silent" if silent else "reset")
 
     def stats(self) -> Any:
         return self._ask("stats")
@@ -78,7 +87,7 @@ class Service:
     """A running service with `channels` channels at the sink; each event type has one of them.
 
     With `fanout` all channels take every event. `database` is the server on which it gets a new
-    database; without one it works on a SQLite file.
+    database; without one it works on a SQLite file: a new one, or that of a `history`, which stays.
     """
 
     def __init__(
@@ -92,8 +101,10 @@ class Service:
         command: Sequence[str] = SERVE,
         settings: dict[str, str | int] | None = None,
         database: BenchServer | None = None,
+        history: "History | None" = None,
     ) -> None:
         self._sink = sink
+        self._history = history
         self.database = database
         self.name = ""
         self._fanout = fanout
@@ -101,11 +112,8 @@ class Service:
         self._folder = Path(tempfile.mkdtemp(prefix="run-", dir=folder))
         self.types = ["bench.000"] if fanout else [f"bench.{n:03}" for n in range(channels)]
         self._patterns = ["bench.000"] * channels if fanout else self.types
-        limits: dict[str, str | int] = {
-            "requests_per_minute": 0,
-            "stranger_requests_per_minute": 0,
-        }
-        self.server = Server(self._folder / "data", limits | (settings or {}), command=command)
+        self._data_dir = self._folder / "data" if history is None else history.data_dir
+        self.server = Server(self._data_dir, limits() | (settings or {}), command=command)
         if database is not None:
             self.name = database.migrated()
             self.server.settings |= node_settings(database.dsn(self.name))
@@ -115,9 +123,12 @@ class Service:
             began = time.monotonic()
             self.server.start()
             self.start_seconds = time.monotonic() - began
-            self.tenant = self.server.tenant("bench")
-            for pattern in self._patterns:
-                self.tenant.channel(self._sink.url, event_types=[pattern])
+            if self._history is not None:
+                self.tenant = self._history.tenant.at(self.server)
+            else:
+                self.tenant = self.server.tenant("bench")
+                for pattern in self._patterns:
+                    self.tenant.channel(self._sink.url, event_types=[pattern])
             self._fit()
         except BaseException:
             self.__exit__(None, None, None)
@@ -130,6 +141,8 @@ class Service:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        if error is None and self._history is not None:
+            self.server.stop()
         self.server.close()
         if self.database is not None:
             self.database.drop(self.name)
@@ -140,7 +153,7 @@ class Service:
         """What the run has written, the WAL included."""
         if self.database is not None:
             return self.database.database_bytes(self.name)
-        return sum(file.stat().st_size for file in (self._folder / "data").iterdir())
+        return sum(file.stat().st_size for file in self._data_dir.iterdir())
 
     def _fit(self) -> None:
         """Warm up with one event a channel, and learn how much data makes a body of 512 bytes."""

@@ -1,7 +1,8 @@
 """Where everything goes: a server as cheap as Python allows, one for all runs.
 
-Lines on standard input, each answered by a line of JSON: `reset`, `reset timed`, `stats`, `times`.
-Timed connections note when each webhook-id came; it takes hold with the next connection.
+Lines on standard input, each answered by a line of JSON: `reset`, `reset timed`, `reset silent`,
+`stats`, `times`. Timed connections note when each webhook-id came, silent ones answer nothing; it
+takes hold with the next connection.
 """
 
 import asyncio
@@ -20,7 +21,7 @@ class Sink:
     """What has come in since the last reset."""
 
     def __init__(self) -> None:
-        self.timed = False
+        self.kind: type[Connection] = Connection
         self.connections: set[asyncio.Transport] = set()
         self.reset()
 
@@ -77,12 +78,26 @@ class TimedConnection(Connection):
         self._sink.body_bytes += len(data)
 
 
+class SilentConnection(Connection):
+    """Takes what comes and never answers."""
+
+    def data_received(self, data: bytes) -> None:
+        """Not even looked at."""
+
+
+KINDS: dict[str, type[Connection]] = {
+    "": Connection,
+    "timed": TimedConnection,
+    "silent": SilentConnection,
+}
+
+
 def answer(sink: Sink, line: str) -> object:
     """Do what the line says; returns what to say."""
     match line.split():
         case ["reset", *how]:
             sink.reset()
-            sink.timed = how == ["timed"]
+            sink.kind = KINDS["".join(how)]
             return {}
         case ["stats"]:
             return {
@@ -101,7 +116,7 @@ async def main() -> None:
     sink = Sink()
     loop = asyncio.get_running_loop()
     server = await loop.create_server(
-        lambda: (TimedConnection if sink.timed else Connection)(sink),
+        lambda: sink.kind(sink),
         "127.0.0.1",
         0,
         backlog=1024,

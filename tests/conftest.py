@@ -8,17 +8,27 @@ import os
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
+from tests.patience import patient
 from tests.postgres import close_server
 
-settings.register_profile("repeatable", derandomize=True, deadline=None)
-settings.register_profile("random", deadline=None)
+# How long examples take says how busy the machine is.
+PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("repeatable", PATIENT, derandomize=True)
+settings.register_profile("random", PATIENT)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
 
 @pytest.fixture(scope="session")
 def anyio_backend() -> tuple[str, dict[str, object]]:
     return ("asyncio", {"use_uvloop": True})
+
+
+@pytest.fixture(scope="module")
+def patience() -> Iterator[None]:
+    """See `tests.patience`."""
+    with patient():
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

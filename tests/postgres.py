@@ -32,7 +32,7 @@ from tocsin.storage.tables import metadata
 T = TypeVar("T")
 
 NOBODY = 65534
-TEMPLATE = "tocsin_template"
+TEMPLATE = f"tocsin_template_{os.getpid()}"
 _databases = itertools.count(1)
 
 

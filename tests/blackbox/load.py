@@ -11,6 +11,8 @@ from msgspec import Struct
 from tests.blackbox.server import Server, Tenant
 
 ANSWER_SECONDS_MAX = 30.0
+BACK_SECONDS_MAX = 300.0
+REACHED_SECONDS_MAX = 600.0
 
 
 class Ask(Struct, frozen=True):
@@ -72,7 +74,7 @@ class Load:
 
     async def reached(self, accepted: int) -> None:
         """Wait until so many events are accepted."""
-        async with self._progress:
+        async with asyncio.timeout(REACHED_SECONDS_MAX), self._progress:
             await self._progress.wait_for(lambda: len(self.accepted) >= accepted)
 
     async def _connection(self, source: Iterator[Ask]) -> None:
@@ -94,7 +96,7 @@ class Load:
             wire.close()
 
     async def _connect(self) -> "Wire":
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(BACK_SECONDS_MAX):
             while True:
                 await self.up.wait()
                 with suppress(OSError):

@@ -8,7 +8,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import httptools
 from msgspec import Struct
@@ -121,14 +121,16 @@ class _Connection(asyncio.Protocol):
         receipt = Receipt(time.monotonic(), path, self._headers, b"".join(self._body))
         answer = self._receiver._received(receipt)
         if answer.after_seconds:
-            asyncio.get_running_loop().call_later(answer.after_seconds, self._answer, answer)
+            loop = asyncio.get_running_loop()
+            loop.call_later(answer.after_seconds, self._answer, receipt, answer)
         else:
-            self._answer(answer)
+            self._answer(receipt, answer)
 
-    def _answer(self, answer: Answer) -> None:
+    def _answer(self, receipt: Receipt, answer: Answer) -> None:
         if self._transport.is_closing():
             return
         self._transport.write(answer.data)
+        self._receiver._answered(receipt, answer)
         if answer.then == "close":
             self._transport.close()
         elif answer.then == "reset":
@@ -152,7 +154,7 @@ class Receiver:
         self._thread = threading.Thread(target=self._run, name="receiver")
         self.port = 0
 
-    def __enter__(self) -> "Receiver":
+    def __enter__(self) -> Self:
         self._thread.start()
         self._listening.wait()
         return self
@@ -177,7 +179,7 @@ class Receiver:
         with self._changed:
             return list(self._receipts[path])
 
-    def wait(self, count: int, path: str = "/hook", *, seconds: float = 15.0) -> list[Receipt]:
+    def wait(self, count: int, path: str = "/hook", *, seconds: float = 60.0) -> list[Receipt]:
         """Wait until a path has had so many requests; returns all it had."""
         return self.wait_for(lambda found: len(found) >= count, path, seconds=seconds)
 
@@ -186,7 +188,7 @@ class Receiver:
         enough: Callable[[list[Receipt]], bool],
         path: str = "/hook",
         *,
-        seconds: float = 15.0,
+        seconds: float = 60.0,
     ) -> list[Receipt]:
         """Wait until a path has had enough; returns all it had."""
         with self._changed:
@@ -203,6 +205,9 @@ class Receiver:
             script = self._scripts.get(receipt.path, OK)
             self._changed.notify_all()
         return script(number, receipt)
+
+    def _answered(self, receipt: Receipt, answer: Answer) -> None:
+        """An answer was written; for whoever keeps books."""
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)

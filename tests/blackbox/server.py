@@ -14,9 +14,9 @@ from urllib.parse import urlencode, urlsplit
 
 from tests import postgres
 
-READY_SECONDS_MAX = 60.0
-STOP_SECONDS_MAX = 25.0
-CALL_SECONDS_MAX = 30.0
+READY_SECONDS_MAX = 180.0
+STOP_SECONDS_MAX = 60.0
+CALL_SECONDS_MAX = 60.0
 SERVE = (sys.executable, "-m", "tocsin", "serve")
 LOG_TAIL_BYTES = 4_000
 API = "/api/v1"
@@ -41,7 +41,7 @@ class Reply:
         return f"<{self.status} {self.body[:400]!r}>"
 
 
-def until(look: Callable[[], T | None], what: str, seconds: float = 15.0) -> T:
+def until(look: Callable[[], T | None], what: str, seconds: float = 60.0) -> T:
     """Look again and again until there is something to see; fails when it takes too long."""
     deadline = time.monotonic() + seconds
     while True:
@@ -311,7 +311,7 @@ class Tenant:
         found: list[Any] = self.get(f"/deliveries/{delivery_id}")["attempts"]
         return found
 
-    def settled(self, event_id: str, *statuses: str, seconds: float = 15.0) -> Any:
+    def settled(self, event_id: str, *statuses: str, seconds: float = 60.0) -> Any:
         """The event's only delivery, once it has one of these statuses."""
 
         def look() -> Any:

@@ -46,7 +46,7 @@ async def test_a_delivery_with_every_credential(
             "client_certificate": {"certificate": certificate, "private_key": key},
         }
         await asyncio.to_thread(_deliver, server, settings)
-        assert clients == ["Tocsin"]
+        assert set(clients) == {"Tocsin"}
         assert p.places == [f"127.0.0.1:{t.port}"] * len(p.places)
         first, second = t.requests
         assert b"\r\nauthorization: Basic %s\r\n" % b64encode(b"user:c4n4ry-password") in first

@@ -112,7 +112,7 @@ def test_through_hookstream_from_the_form_to_the_mailbox(
         "build.created", {"app": "Fjord", "version": "4.3", "url": "https://x.example/1"},
         project="app",
     )  # fmt: skip
-    delivery = fjord.settled(event["id"], "delivered", seconds=30)
+    delivery = fjord.settled(event["id"], "delivered", seconds=60)
     mail = sent(mail_server, to)[1]
     assert mail.message["Message-ID"] == f"<{delivery['id']}@fjord.example>"
     assert mail.message["From"] == "Fjord <tocsin@fjord.example>"
@@ -153,7 +153,7 @@ def test_words_of_an_event_stay_words(fjord: Tenant, mail_server: MailServer) ->
     made(fjord, to)
     evil = "x\r\nBcc: eve@example.com\r\n\r\n<script>alert(1)</script>\r\n.\r\nQUIT"
     event = fjord.publish("a.b", {"message": evil, evil: evil}, title=f"hi\n{evil}")
-    fjord.settled(event["id"], "delivered", seconds=30)
+    fjord.settled(event["id"], "delivered", seconds=60)
     (mail,) = sent(mail_server, to)
     assert mail.to == (to,)
     assert mail.message["Bcc"] is None
@@ -170,12 +170,12 @@ def test_what_the_server_refuses(fjord: Tenant, mail_server: MailServer) -> None
     made(fjord, later, event_types=["later.*"], retry={"schedule": ["1s"] * 20})
     made(fjord, never, some, event_types=["some.*"])
 
-    rejected = fjord.settled(fjord.publish("never.x")["id"], "rejected", seconds=30)
+    rejected = fjord.settled(fjord.publish("never.x")["id"], "rejected", seconds=60)
     assert rejected["last_error"] == (
         "smtp_reply: 550 5.1.1: the address does not exist or is not accepted"
     )
     waiting = fjord.publish("later.x")["id"]
-    until(lambda: fjord.deliveries(waiting)[0]["attempt_count"], "a first attempt", 30)
+    until(lambda: fjord.deliveries(waiting)[0]["attempt_count"], "a first attempt", 60)
     del mail_server.answers[later]
     delivered = fjord.settled(waiting, "delivered", seconds=60)
     first, *_, last = fjord.attempts(delivered["id"])
@@ -185,7 +185,7 @@ def test_what_the_server_refuses(fjord: Tenant, mail_server: MailServer) -> None
     assert last["outcome"] == "delivered"
     assert len(sent(mail_server, later)) == 1
 
-    partly = fjord.settled(fjord.publish("some.x")["id"], "delivered", seconds=30)
+    partly = fjord.settled(fjord.publish("some.x")["id"], "delivered", seconds=60)
     (attempt,) = fjord.attempts(partly["id"])
     assert attempt["response_body"] == "1 of 2 recipients refused: 550 5.1.1"
     (mail,) = sent(mail_server, some)

@@ -9,12 +9,14 @@ from tests.blackbox.conftest import NewServer
 from tests.blackbox.load import Load, asks
 from tests.blackbox.receiver import HANG, Receiver, always
 from tests.blackbox.server import Server, Tenant
+from tests.blackbox.stalls import Stalls
 
 EVENTS = 100_000
 CONNECTIONS = 8
 BATCH = 500
 CHANNELS = 4
 RSS_MIB_MAX = 200
+# Beyond twice as long as the machine has stood still by itself; a hanging target takes 15.
 NEIGHBOUR_SECONDS_MAX = 2.0
 
 
@@ -57,7 +59,10 @@ def test_what_hangs_harms_nobody_else(new_server: NewServer, receiver: Receiver)
         await flooding
         return found
 
-    assert asyncio.run(together()) < NEIGHBOUR_SECONDS_MAX
-    assert slowest(good, receiver, 20) < NEIGHBOUR_SECONDS_MAX
+    with Stalls(server.data_dir.parent) as stalls:
+        during = asyncio.run(together())
+        after = slowest(good, receiver, 20)
+    print(f"{during:.2f} s and {after:.2f} s beside {stalls.longest:.2f} s, {rss_mib(server)} MiB")
+    assert max(during, after) < NEIGHBOUR_SECONDS_MAX + 2 * stalls.longest
     assert rss_mib(server) < RSS_MIB_MAX
     assert server.stop() == 0

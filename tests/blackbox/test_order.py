@@ -2,6 +2,7 @@
 
 import http.client
 import itertools
+import os
 import threading
 from collections import Counter
 from contextlib import suppress
@@ -11,6 +12,7 @@ from tests.blackbox.conftest import NewServer
 from tests.blackbox.receiver import Answer, Receipt, Receiver, reply
 from tests.blackbox.server import Server, Tenant, until
 
+COUNT_LONG = 5_000 if os.environ.get("TOCSIN_TEST_EVERYTHING") else 1_000
 REPLY_SECONDS = 0.004
 PATH = "/in-order"
 
@@ -108,4 +110,4 @@ def test_the_order_is_kept(new_server: NewServer, receiver: Receiver) -> None:
 
 @pytest.mark.long
 def test_the_order_is_kept_through_kills(new_server: NewServer, receiver: Receiver) -> None:
-    keep_order(new_server, receiver, count=5_000, fails_every=100, fails=2, kills=3)
+    keep_order(new_server, receiver, count=COUNT_LONG, fails_every=50, fails=2, kills=3)

@@ -17,7 +17,7 @@ def test_a_failing_target_is_asked_again(tenant: Tenant, receiver: Receiver) -> 
     assert {r.event_id for r in (first, second, third)} == {event["id"]}
     assert len({r.body for r in (first, second, third)}) == 1
     for gap in (second.at - first.at, third.at - second.at):
-        assert 0.75 <= gap <= 3
+        assert gap >= 0.75
     delivery = tenant.settled(event["id"], "delivered")
     assert delivery["attempt_count"] == 3
     attempts = tenant.attempts(delivery["id"])

@@ -11,7 +11,7 @@ from tests.blackbox.test_postgres import node, words
 from tests.blackbox.test_start import refusal
 from tests.postgres import server
 
-SECONDS_MAX = 60.0
+SECONDS_MAX = 180.0
 
 
 @pytest.mark.long

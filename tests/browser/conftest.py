@@ -8,6 +8,9 @@ import pytest
 from playwright.sync_api import Browser, sync_playwright
 from tests.blackbox.server import Server
 
+PATIENCE_MS = 180_000
+"""For whatever the browser is asked: a busy machine is no failure."""
+
 ARGUMENTS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -28,7 +31,9 @@ def browser() -> Iterator[Browser]:
         assert not os.environ.get("CI"), say
         pytest.skip(say)
     with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
+        launched = playwright.chromium.launch(
+            executable_path=chromium, args=ARGUMENTS, timeout=PATIENCE_MS
+        )
         yield launched
         launched.close()
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page
-from tests.blackbox.server import Server
+from tests.blackbox.server import Server, until
+from tests.browser.conftest import PATIENCE_MS
 
 pytestmark = pytest.mark.long
 
@@ -18,6 +19,7 @@ class Seen:
 
     def __init__(self, context: BrowserContext, server: Server) -> None:
         self.page: Page = context.new_page()
+        self.page.set_default_timeout(PATIENCE_MS)
         self.complaints: list[str] = []
         self.asked: list[str] = []
         self.page.on("console", lambda message: self.complaints.append(message.text))
@@ -47,16 +49,21 @@ def test_the_page_says_what_can_be_called(seen: Seen, service: Server) -> None:
         "Channel",
     ]
     page.locator(".side a", has_text="Publish an event").click()
-    assert page.url.endswith("#post-api-v1-organizations-org-events")
+    page.wait_for_url(lambda url: url.endswith("#post-api-v1-organizations-org-events"))
     heading = page.locator("#post-api-v1-organizations-org-events h4")
-    box = heading.bounding_box()
-    assert box is not None
-    assert 50 <= box["y"] <= 300
+
+    def in_sight() -> bool:
+        box = heading.bounding_box()
+        return box is not None and 50 <= box["y"] <= 300
+
+    until(in_sight, "the call is in sight")
     assert f"BASE={service.url}" in page.locator("#start figure code").inner_text()
 
 
 def test_a_copied_command_works(seen: Seen, service: Server) -> None:
     tenant = service.tenant("reader")
+    # What a button says after a click stays, however late it is looked at.
+    seen.page.evaluate("window.setTimeout = () => 0")
     call = seen.page.locator("#post-api-v1-organizations-org-events")
     call.get_by_role("button", name="Copy: Request").click()
     call.get_by_role("button", name="Copied: Request").wait_for()
@@ -67,7 +74,7 @@ def test_a_copied_command_works(seen: Seen, service: Server) -> None:
         capture_output=True,
         text=True,
         check=True,
-        timeout=30,
+        timeout=120,
     )
     assert '"unmatched":"no_channel"' in ended.stdout
 
@@ -77,14 +84,17 @@ def test_the_filter_finds_calls(seen: Seen) -> None:
     page.keyboard.press("/")
     page.keyboard.type("show signing secret")
     assert [one.inner_text() for one in page.locator("article.call h4").all() if one.is_visible()]
-    shown = [one for one in page.locator("article.call[data-find]").all() if one.is_visible()]
-    assert [one.get_attribute("id") for one in shown] == [
-        "get-api-v1-organizations-org-channels-id-secret"
-    ]
+
+    def shown() -> list[str | None]:
+        calls = page.locator("article.call[data-find]").filter(visible=True)
+        return [one.get_attribute("id") for one in calls.all()]
+
+    wanted = ["get-api-v1-organizations-org-channels-id-secret"]
+    until(lambda: shown() == wanted, "the only one that is called that")
     page.keyboard.type(" nothing")
-    assert page.get_by_text("No call is called that.").is_visible()
+    page.get_by_text("No call is called that.").wait_for()
     page.keyboard.press("Escape")
-    assert page.locator("#post-v1-notification-channels").is_visible()
+    page.locator("#post-v1-notification-channels").wait_for()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

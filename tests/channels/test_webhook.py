@@ -19,7 +19,11 @@ from tocsin.domain.text import MASK
 
 WEBHOOK = channel_types()["webhook"]
 URL = "https://example.com/hook"
-NOW_S = int(datetime.now(UTC).timestamp())
+
+
+def now_s() -> int:
+    """This moment: whoever verifies takes no signature of minutes ago."""
+    return int(datetime.now(UTC).timestamp())
 
 
 def signed(
@@ -28,11 +32,12 @@ def signed(
     secret: str = SECRET,
     retiring: tuple[RetiringSecret, ...] = (),
     format: Format | None = None,
+    at_s: int | None = None,
 ) -> Request:
     this = sending(format=format)
     request = WEBHOOK.build(this, WEBHOOK.parse_settings(settings))
     secrets = Secrets(settings=settings, secret=secret, retiring=retiring)
-    return WEBHOOK.sign(request, this, secrets, NOW_S)
+    return WEBHOOK.sign(request, this, secrets, now_s() if at_s is None else at_s)
 
 
 class TestWebhook(ChannelTypeContract):
@@ -90,11 +95,11 @@ def test_the_format_of_the_channel(format: Format | None, content_type: str, mem
 
 @pytest.mark.parametrize("format", list(Format))
 def test_foreign_libraries_verify_every_format(format: Format) -> None:
-    secret = new_secret()
-    request = signed({"url": URL}, secret=secret, format=format)
+    secret, at_s = new_secret(), now_s()
+    request = signed({"url": URL}, secret=secret, format=format, at_s=at_s)
     headers = dict(request.headers)
     assert headers["webhook-id"] == "3" * 24
-    assert headers["webhook-timestamp"] == str(NOW_S)
+    assert headers["webhook-timestamp"] == str(at_s)
     standardwebhooks.Webhook(secret).verify(request.body, headers)
     svix.Webhook(secret).verify(request.body, headers)
     with pytest.raises(standardwebhooks.WebhookVerificationError):
@@ -102,12 +107,12 @@ def test_foreign_libraries_verify_every_format(format: Format) -> None:
 
 
 def test_a_retiring_secret_signs_until_its_time_is_up() -> None:
-    old, gone = new_secret(), new_secret()
+    old, gone, at_s = new_secret(), new_secret(), now_s()
     retiring = (
-        RetiringSecret(old, (NOW_S + 1) * 1000),
-        RetiringSecret(gone, NOW_S * 1000),
+        RetiringSecret(old, (at_s + 1) * 1000),
+        RetiringSecret(gone, at_s * 1000),
     )
-    request = signed({"url": URL}, retiring=retiring)
+    request = signed({"url": URL}, retiring=retiring, at_s=at_s)
     headers = dict(request.headers)
     for known in (SECRET, old):
         standardwebhooks.Webhook(known).verify(request.body, headers)
@@ -137,7 +142,7 @@ def test_without_a_secret_nothing_is_sent() -> None:
             WEBHOOK.build(sending(), WEBHOOK.parse_settings({"url": URL})),
             sending(),
             Secrets(settings={"url": URL}),
-            NOW_S,
+            now_s(),
         )
 
 

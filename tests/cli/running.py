@@ -13,7 +13,7 @@ import pytest
 
 from tocsin.cli.tree import run
 
-TIMEOUT_SECONDS = 60
+TIMEOUT_SECONDS = 240
 
 
 class Cli:

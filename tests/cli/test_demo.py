@@ -41,7 +41,7 @@ def test_stays_up_until_ctrl_c(cli: Cli) -> None:
     subprocess.run(["bash", "-c", f"{example} -sS --fail"], check=True, capture_output=True)
     assert lines_until(process, "x-hookstream-signature")
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=30)
+    _, errors = process.communicate(timeout=120)
     assert process.returncode == 0, errors
     assert errors == ""
     assert folders(cli.folder) == []

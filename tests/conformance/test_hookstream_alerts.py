@@ -28,7 +28,7 @@ FIELDS = {
     *("source_id", "destination_id", "channel_ids", "cooldown_minutes", "last_triggered_at"),
     *("trigger_count", "created_at", "updated_at"),
 }
-SOON_SECONDS_MAX = 30.0
+SOON_SECONDS_MAX = 60.0
 
 
 async def new(tenant: Tenant, *, token: str = "bound", **fields: Any) -> Any:

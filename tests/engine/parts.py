@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 import sqlalchemy as sa
-from tests.storage.stores import ORGANIZATION, make_organization, new_id, one, rows
+from tests.storage.stores import ORGANIZATION, lay_sqlite, make_organization, new_id, one, rows
 
 from tocsin.channels import channel_types
 from tocsin.clock import Clock
@@ -88,7 +88,7 @@ class Receiver:
         finally:
             writer.close()
 
-    async def came(self, count: int, seconds: float = 15) -> None:
+    async def came(self, count: int, seconds: float = 60) -> None:
         """Wait until so many requests have come."""
         async with asyncio.timeout(seconds), self._came:
             await self._came.wait_for(lambda: len(self.bodies) >= count)
@@ -118,12 +118,12 @@ class Parts:
             assert isinstance(answer, Accepted), answer
         return answers  # type: ignore[return-value]
 
-    async def settled(self, count: int, seconds: float = 15) -> list[dict[str, Any]]:
+    async def settled(self, count: int, seconds: float = 60) -> list[dict[str, Any]]:
         """Wait until so many deliveries are final; returns all of them."""
         await self._counted("deliveries WHERE finished_at IS NOT NULL", count, seconds)
         return await rows(self.store, "SELECT * FROM deliveries ORDER BY id")
 
-    async def attempts(self, count: int, seconds: float = 15) -> list[dict[str, Any]]:
+    async def attempts(self, count: int, seconds: float = 60) -> list[dict[str, Any]]:
         """Wait until so many attempts are recorded."""
         await self._counted("attempts", count, seconds)
         return await rows(self.store, "SELECT * FROM attempts ORDER BY started_at")
@@ -134,7 +134,7 @@ class Parts:
             while (await one(self.store, f"SELECT count(*) AS n FROM {what}"))["n"] < count:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
 
-    async def idle(self, seconds: float = 10) -> None:
+    async def idle(self, seconds: float = 60) -> None:
         """Wait until this node holds no delivery."""
         async with asyncio.timeout(seconds):
             while self.engine.lanes.held or self.engine.worker._released:  # noqa: ASYNC110
@@ -162,7 +162,8 @@ class Parts:
             "event_types": '["*"]',
             "filter": "[]",
             "schedule": msgspec.json.encode(schedule).decode(),
-            "timeout_ms": 5000,
+            # Long: no attempt is to run out of time because the machine is slow.
+            "timeout_ms": 20_000,
             "ordered": False,
             "enabled": True,
             "sealed": SEALER.seal(msgspec.json.encode(secrets), organization, channel_id),
@@ -205,8 +206,9 @@ async def running(
 ) -> AsyncIterator[Parts]:
     """An engine that sends, on the store in a folder; an organization is made in a new one."""
     clock = clock or Clock()
-    new = not (folder / "tocsin.db").exists()
     path = folder / "tocsin.db"
+    new = not path.exists()
+    lay_sqlite(path)
     with SendJournal(folder / "sending.journal", 2_000) as journal:
         async with store_type(
             path,

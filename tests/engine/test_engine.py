@@ -41,7 +41,7 @@ async def test_a_published_event_arrives_once_and_is_recorded(
     assert {row["status"] for row in found} == {"delivered"}
     assert len(receiver.bodies) == 500
     assert len(await parts.attempts(500)) == 500
-    assert parts.engine.lanes.held == 0
+    await parts.idle()
 
 
 async def test_a_failure_is_retried_with_its_next_number(parts: Parts, receiver: Receiver) -> None:
@@ -54,7 +54,7 @@ async def test_a_failure_is_retried_with_its_next_number(parts: Parts, receiver:
     assert (first["outcome"], first["status_code"], first["response_body"]) == ("retry", 500, "no")
     assert first["error"] == "http_status: 500"
     assert (second["number"], second["outcome"]) == (2, "delivered")
-    assert 700 < second["started_at"] - first["started_at"] < 2500
+    assert second["started_at"] - first["started_at"] > 700
 
 
 async def test_a_schedule_that_is_used_up_ends_as_exhausted(
@@ -202,7 +202,7 @@ async def test_what_was_waiting_at_the_start_is_sent(tmp_path: Path, receiver: R
         await parts.publish(3_000)
         assert receiver.bodies == []
     async with running(tmp_path) as parts:
-        await receiver.came(3_000, 30)
+        await receiver.came(3_000)
         await parts.settled(3_000)
     assert len(receiver.bodies) == 3_000
 
@@ -234,7 +234,7 @@ async def test_no_send_could_outlast_the_lease(
     parts.engine.dispatcher.lease = lease
     parts.engine.worker.wake(0)
     parts.engine._pump()
-    await parts.settled(3, 30)
+    await parts.settled(3)
     assert len(receiver.bodies) == 3
 
 

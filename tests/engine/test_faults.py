@@ -58,10 +58,11 @@ async def test_storage_trouble_adds_no_sends(tmp_path: Path, receiver: Receiver)
         await parts.settled(100)
         store.away = True
         await parts.publish(300)
-        async with asyncio.timeout(5):
-            while parts.engine.settler.healthy:  # noqa: ASYNC110
+        dispatcher = parts.engine.dispatcher
+        async with asyncio.timeout(60):
+            # What was under way when the store went away comes to its end.
+            while parts.engine.settler.healthy or dispatcher._under_way:  # noqa: ASYNC110
                 await asyncio.sleep(0.005)
-        await asyncio.sleep(0.2)
         sent = len(receiver.bodies)
         await parts.publish(50)
         await asyncio.sleep(1)
@@ -102,7 +103,7 @@ async def test_a_store_that_is_silent_ends_sending_like_one_that_is_away(
         began = time.monotonic()
         await parts.publish(20)
         await receiver.came(40)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while parts.engine.settler.ready:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
         assert time.monotonic() - began >= ANSWER_SECONDS_MAX
@@ -157,6 +158,7 @@ async def test_what_gives_no_outcome_is_a_counted_attempt(
         found = await rows(parts.store, "SELECT last_error, status FROM deliveries ORDER BY id")
         assert {row["status"] for row in found} == {"exhausted"}
         assert {row["last_error"].split(":")[0] for row in found} == {"internal_error"}
+        await parts.idle()
         assert len(receiver.bodies) == 3
         assert len(parts.engine.dispatcher.journal.free) == 2_000
 
@@ -230,6 +232,7 @@ async def test_a_test_that_can_t_be_sent_costs_no_room(tmp_path: Path, receiver:
         channel_id = await parts.channel(receiver.url)
         await parts.publish(5)
         await parts.settled(5)
+        await parts.idle()
         probe = await probe_of(parts, channel_id)
         parts.engine.settler.healthy = False
         with pytest.raises(Unavailable):
@@ -250,7 +253,7 @@ async def test_many_hanging_channels_of_one_organization_leave_room_for_another(
     async with Receiver() as hanging, running(tmp_path) as parts:
         hanging.hang.clear()
         for _ in range(6):
-            await parts.channel(hanging.url, timeout_ms=30_000)
+            await parts.channel(hanging.url, timeout_ms=600_000)
         for _ in range(4):
             await parts.publish(1_000)
         lanes = parts.engine.lanes
@@ -258,13 +261,11 @@ async def test_many_hanging_channels_of_one_organization_leave_room_for_another(
         other = OrganizationId("b" * 24)
         await make_organization(parts.store, other)
         await parts.channel(receiver.url, organization=other)
-        began = asyncio.get_running_loop().time()
         await parts.publish(200, organization=other)
-        await receiver.came(200)
         # Far from the time that the others hang.
-        assert asyncio.get_running_loop().time() - began < 10
+        await receiver.came(200, 120)
         hanging.hang.set()
-        await parts.settled(24_200, 120)
+        await parts.settled(24_200, 240)
 
 
 async def test_a_reader_that_runs_over_its_time_leaks_nothing(tmp_path: Path) -> None:
@@ -284,7 +285,11 @@ def _interrupted(connection: sa.Connection) -> None:
 class Broken:
     """Counts that can't count."""
 
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+
     def attempt(self, *_: object) -> None:
+        self.asked.set()
         raise ZeroDivisionError
 
 
@@ -297,12 +302,14 @@ async def test_a_fault_between_reply_and_settle_costs_one_more_send_and_no_place
         dispatcher = parts.engine.dispatcher
         await parts.publish()
         await parts.settled(1)
-        counts, dispatcher.counts = dispatcher.counts, Broken()  # type: ignore[assignment]
+        counts, broken = dispatcher.counts, Broken()
+        dispatcher.counts = broken  # type: ignore[assignment]
         await parts.publish()
-        await receiver.came(2)
+        async with asyncio.timeout(60):
+            await broken.asked.wait()
         dispatcher.counts = counts
-        await parts.settled(2, 30)
-        await parts.idle(30)
+        await parts.settled(2)
+        await parts.idle()
         assert len(receiver.bodies) >= 3
         assert parts.engine.lanes.in_flight == 0
         assert len(dispatcher.journal.free) == dispatcher.journal._slots
@@ -313,17 +320,22 @@ async def test_what_is_cancelled_before_its_first_step_is_given_back(
 ) -> None:
     async with running(tmp_path) as parts:
         await parts.channel(receiver.url)
-        dispatcher = parts.engine.dispatcher
-        dispatcher.stopping = True
+        dispatcher, lanes = parts.engine.dispatcher, parts.engine.lanes
+        dispatcher._pumping = True  # so that nobody else takes what this test does
         await parts.publish()
-        lane, item = parts.engine.lanes.take() or pytest.fail("nothing is held")
-        attempt = DeliveryAttempt(dispatcher, lane, item)
+        async with asyncio.timeout(60):
+            # It has its turn when its channel has been read.
+            while (taken := lanes.take()) is None:  # noqa: ASYNC110
+                await asyncio.sleep(0.005)
+        dispatcher.stopping = True
+        dispatcher._pumping = False
+        attempt = DeliveryAttempt(dispatcher, *taken)
         dispatcher._under_way.add(attempt)
         attempt.start()
         attempt.cancel()
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             await dispatcher._all_over()
         dispatcher.stopping = False
-        parts.engine._pump()
-        await parts.settled(1, 30)
+        parts.engine.worker.wake(1)
+        await parts.settled(1)
         assert len(receiver.bodies) == 1

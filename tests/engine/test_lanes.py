@@ -1,14 +1,18 @@
 """Room and turns in memory: one organization's flood leaves room, and turns, for the next."""
 
 import itertools
+from typing import Any
+
+import pytest
 
 from tocsin.domain.model import ChannelId, DeliveryId, Event, EventId, OrganizationId, Origin
 from tocsin.engine.holdings import (
-    CLAIM_MIN,
+    CLAIM_OF_HELD,
     HELD_BYTES_MAX,
     HELD_MAX,
-    LANE_HELD_MAX,
-    SHARE_MIN,
+    HELD_MIN,
+    LANE_OF_HELD,
+    SHARE_OF_HELD,
 )
 from tocsin.engine.lanes import Lanes
 from tocsin.storage.base import Held
@@ -26,8 +30,8 @@ class Now:
         return self.ms
 
 
-def lanes(now: Now | None = None) -> Lanes:
-    return Lanes(channel_in_flight_max=64, now_ms=now or Now())
+def lanes(now: Now | None = None, **options: Any) -> Lanes:
+    return Lanes(channel_in_flight_max=64, now_ms=now or Now(), **options)
 
 
 def organization(number: int) -> OrganizationId:
@@ -63,11 +67,25 @@ def test_one_organization_never_holds_all_room() -> None:
     assert fill(found, 1, 50) <= HELD_MAX // 2
     assert fill(found, 2, 50) >= HELD_MAX // 5
     for owner in range(3, 90):
-        assert fill(found, owner, 50) >= SHARE_MIN, owner
-    assert found.room >= CLAIM_MIN
+        assert fill(found, owner, 50) >= HELD_MAX * SHARE_OF_HELD, owner
+    assert found.room >= HELD_MAX * CLAIM_OF_HELD
     for owner in range(90, 500):
         fill(found, owner, 2)
     assert found.held <= 2 * HELD_MAX
+    assert found.room == 0
+
+
+@pytest.mark.parametrize(("slots", "most"), [(1, HELD_MIN), (100, 1_000), (5_000, HELD_MAX)])
+def test_a_node_holds_what_its_places_can_send_soon(slots: int, most: int) -> None:
+    found = lanes(slots=slots)
+    assert found.room == most
+    owners = [fill(found, owner, 50) for owner in range(1, 20)]
+    assert most // 2 <= sum(owners) <= 2 * most
+    assert min(owners) > 0, "there is always room for one more organization"
+    assert found.room == most * CLAIM_OF_HELD
+    for owner in range(20, 300):
+        fill(found, owner, 1)
+    assert found.held <= 2 * most
     assert found.room == 0
 
 
@@ -81,7 +99,7 @@ def test_one_organization_never_holds_all_bytes() -> None:
 
 def test_one_lane_leaves_room_for_its_organization_s_others() -> None:
     found = lanes()
-    assert 1_000 < fill(found, 1, 1) <= LANE_HELD_MAX
+    assert 1_000 < fill(found, 1, 1) <= HELD_MAX * LANE_OF_HELD
     (granted,) = found.reserve([(organization(1), ChannelId("another"), 2)])
     assert granted
 

@@ -38,7 +38,7 @@ def numbers(receiver: Receiver) -> list[int]:
 async def test_everything_goes_in_the_order_of_publishing(parts: Parts, receiver: Receiver) -> None:
     await parts.channel(receiver.url, ordered=True, breaker=None)
     await parts.publish(300)
-    await parts.settled(300, 60)
+    await parts.settled(300)
     assert numbers(receiver) == list(range(300))
     assert (await parts.lane())["last_seq"] == 300
 
@@ -47,7 +47,7 @@ async def test_a_failure_holds_up_what_is_behind_it(parts: Parts, receiver: Rece
     await parts.channel(receiver.url, schedule=("1s", "1s"), ordered=True)
     receiver.script = [OK, OK, ERROR, ERROR]
     await parts.publish(30)
-    found = await parts.settled(30, 60)
+    found = await parts.settled(30)
     assert numbers(receiver) == [0, 1, 2, 2, *range(2, 30)]
     assert {row["status"] for row in found} == {"delivered"}
 
@@ -56,7 +56,7 @@ async def test_the_last_failure_lets_the_others_go(parts: Parts, receiver: Recei
     await parts.channel(receiver.url, schedule=(), ordered=True)
     receiver.script = [OK, ERROR, OK, ERROR]
     await parts.publish(10)
-    found = await parts.settled(10, 60)
+    found = await parts.settled(10)
     assert numbers(receiver) == list(range(10))
     assert [row["status"] for row in found].count("exhausted") == 2
 
@@ -70,7 +70,7 @@ async def test_never_are_two_under_way(parts: Parts, receiver: Receiver) -> None
     lane = next(iter(parts.engine.lanes._lanes.values()))
     assert (lane.in_flight, len(receiver.bodies)) == (1, 1)
     receiver.hang.set()
-    await parts.settled(20, 60)
+    await parts.settled(20)
 
 
 async def test_what_waits_behind_says_so(parts: Parts, receiver: Receiver) -> None:
@@ -117,7 +117,7 @@ async def test_the_order_survives_the_process(tmp_path: Path, receiver: Receiver
     tried = numbers(receiver)
     async with running(tmp_path) as parts:
         await parts.publish(10)
-        await parts.settled(60, 60)
+        await parts.settled(60)
     after = numbers(receiver)[len(tried) :]
     assert tried == list(range(len(tried) - tried.count(3) + 1))[: len(tried)] or 3 in tried
     assert after[: 50 - len(set(tried))] == sorted(after[: 50 - len(set(tried))])
@@ -144,7 +144,7 @@ async def test_a_channel_that_becomes_ordered_sends_what_waits_first(
     await parts.publish(3)
     parts.engine.lanes.accepting = True
     parts.engine.worker.wake(1)
-    await parts.settled(8, 60)
+    await parts.settled(8)
     assert numbers(receiver) == [0, 1, 2, 3, 4, 0, 1, 2]
     assert not (await one(parts.store, "SELECT unnumbered FROM lanes"))["unnumbered"]
 

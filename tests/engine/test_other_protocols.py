@@ -72,7 +72,7 @@ async def test_a_reply_is_judged_and_its_code_is_not_taken_for_http(
         flights = landing(503, b"busy", "truncated"), landing(250, b"thanks")
         await lofted(parts, monkeypatch, *flights)
         await parts.publish()
-        (delivery,) = await parts.settled(1, seconds=60)
+        (delivery,) = await parts.settled(1)
         first, second = await parts.attempts(2)
     assert delivery["status"] == "delivered"
     assert (first["status_code"], second["status_code"]) == (None, None)
@@ -89,7 +89,7 @@ async def test_an_outcome_may_be_given_itself(
     async with running(tmp_path) as parts:
         await lofted(parts, monkeypatch, flight)
         await parts.publish()
-        (delivery,) = await parts.settled(1, seconds=60)
+        (delivery,) = await parts.settled(1)
     assert (delivery["status"], delivery["last_error"]) == ("rejected", "target_refused: no")
 
 
@@ -108,8 +108,9 @@ async def test_it_ends_with_the_channel_s_timeout(
     async with running(tmp_path) as parts:
         await lofted(parts, monkeypatch, flight, landing(250), timeout_ms=1000)
         await parts.publish()
-        (delivery,) = await parts.settled(1, seconds=60)
+        (delivery,) = await parts.settled(1)
         first, _ = await parts.attempts(2)
+        await parts.idle()
         assert len(parts.engine.dispatcher.journal.free) == 2_000
     assert cancelled.is_set()
     assert (delivery["status"], first["error"]) == ("delivered", "timeout")
@@ -123,7 +124,7 @@ async def test_what_its_transport_raises_has_its_reason(
         await lofted(parts, monkeypatch, lost(failure), lost(RuntimeError("x")), landing(250),
                      schedule=("1s", "1s"))  # fmt: skip
         await parts.publish()
-        (delivery,) = await parts.settled(1, seconds=60)
+        (delivery,) = await parts.settled(1)
         first, second, _ = await parts.attempts(3)
     assert delivery["status"] == "delivered"
     assert first["error"] == "tls_failed: no certificate"
@@ -146,7 +147,7 @@ async def test_what_the_gate_stops_is_no_attempt_and_goes_by_the_new_settings(
 
         await lofted(parts, monkeypatch, flight, landing(250))
         await parts.publish()
-        (delivery,) = await parts.settled(1, seconds=60)
+        (delivery,) = await parts.settled(1)
         found = await parts.attempts(1)
     assert asked == [True, False]
     assert delivery["status"] == "delivered"

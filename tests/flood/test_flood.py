@@ -18,11 +18,14 @@ from typing import Any
 import pytest
 from tests.blackbox.receiver import Receiver
 from tests.blackbox.server import Server, Tenant
+from tests.blackbox.stalls import Stalls
 
 pytestmark = [pytest.mark.long, pytest.mark.alone]
 
-ENDS_SECONDS_MAX = 15.0
+# The service ends them after 10; the slow ones would go on for 60.
+ENDS_SECONDS_MAX = 30.0
 RSS_MIB_MAX = 30.0
+# Beyond twice as long as the machine has stood still by itself.
 P99_SECONDS_MAX = 1.0
 PUBLISHES_PER_SECOND = 50
 WARM_SECONDS = 3.0
@@ -109,7 +112,7 @@ def forget_peak(pid: int) -> None:
 def unharmed(tenant: Tenant, receiver: Receiver) -> Iterator[None]:
     """Around a flood: what it must not do to the process and to another organization."""
     pid = tenant.server.pid
-    with Neighbour(tenant) as neighbour:
+    with Stalls(tenant.server.data_dir.parent) as stalls, Neighbour(tenant) as neighbour:
         time.sleep(WARM_SECONDS)
         before = memory(pid, "VmRSS")
         forget_peak(pid)
@@ -117,8 +120,9 @@ def unharmed(tenant: Tenant, receiver: Receiver) -> Iterator[None]:
         grown = memory(pid, "VmHWM") - before
     assert set(neighbour.statuses) == {202}
     receiver.wait(neighbour.statuses[202])
-    print(f"p99 {neighbour.p99 * 1000:.1f} ms, {grown:+.1f} MiB", end=" ")
-    assert neighbour.p99 <= P99_SECONDS_MAX
+    still = stalls.longest
+    print(f"p99 {neighbour.p99:.3f} s beside {still:.3f} s, {grown:+.1f} MiB", end=" ")
+    assert neighbour.p99 <= P99_SECONDS_MAX + 2 * still
     assert grown <= RSS_MIB_MAX
 
 

@@ -1,17 +1,19 @@
 """One service in this process for the whole table, and another one of it on PostgreSQL."""
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 from tests.blackbox.server import node_settings
 from tests.hostile.world import SETTINGS, World
+from tests.patience import patient
 from tests.postgres import server
 from tests.web.people import weak
 
 from tocsin.app import App
 from tocsin.config import load
+from tocsin.service import evaluating
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
@@ -51,9 +53,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.long)
 
 
+@pytest.fixture(scope="session")
+def at_rest() -> Iterator[None]:
+    """Nothing is changed by the minute that no row has asked for, and a machine that stands still
+    makes no answer another one."""
+    with patient() as patch:
+        patch.setattr(evaluating, "LOOK_SECONDS", 86_400.0)
+        yield
+
+
 @pytest.fixture(scope="session", params=["sqlite", "postgres"])
 async def world(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, at_rest: None
 ) -> AsyncIterator[World]:
     settings = SETTINGS | {"data_dir": tmp_path_factory.mktemp("hostile")}
     if request.param == "postgres":

@@ -58,7 +58,7 @@ async def test_a_large_body_arrives_whole(client: Client) -> None:
     body = bytes(range(256)) * 4096
     async with target(always()) as t:
         for _ in range(2):
-            await client.send(post(t.url(), body), organization="acme", timeout_seconds=5)
+            await client.send(post(t.url(), body), organization="acme", timeout_seconds=30)
         assert [request.endswith(body) for request in t.requests] == [True, True]
         assert t.connections == 1
 
@@ -77,10 +77,24 @@ async def test_connections_are_kept_and_not_shared(client: Client) -> None:
         assert client.pool.idle_count == 7
 
 
+async def test_a_request_sets_no_timer(resolver: Resolver, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One look at all connections, now and then, sees to every deadline."""
+    timers: list[object] = []
+    loop = asyncio.get_running_loop()
+    async with target(always()) as t, Client(resolver, LOOPBACK, tick_seconds=3600) as client:
+        await send(client, t.url())
+        for name in ("call_later", "call_at"):
+            monkeypatch.setattr(loop, name, lambda *arguments, **_: timers.append(arguments))
+        replies = [await send(client, t.url()) for _ in range(50)]
+        monkeypatch.undo()
+        assert {reply.status for reply in replies} == {200}
+    assert timers == []
+
+
 async def test_an_unused_connection_is_closed(resolver: Resolver) -> None:
     async with (
         target(always()) as t,
-        Client(resolver, LOOPBACK, idle_seconds=0.05, tick_seconds=0.01) as client,
+        Client(resolver, LOOPBACK, idle_seconds=1.0, tick_seconds=0.01) as client,
     ):
         await send(client, t.url())
         assert client.pool.idle_count == 1
@@ -131,7 +145,7 @@ async def test_the_gate_is_asked_last(client: Client) -> None:
             assert t.requests == []
             return Request(url=request.url, headers=(("signed", "yes"),), body=b"final")
 
-        await client.send(request, organization="acme", timeout_seconds=5, gate=gate)
+        await client.send(request, organization="acme", timeout_seconds=30, gate=gate)
         assert asked == [1]
         assert t.requests[0].endswith(b"signed: yes\r\ncontent-length: 5\r\n\r\nfinal")
 
@@ -139,7 +153,9 @@ async def test_the_gate_is_asked_last(client: Client) -> None:
 async def test_the_gate_may_choose_the_path(client: Client) -> None:
     async with target(always()) as t:
         final = post(t.url(path="/other"))
-        await client.send(post(t.url()), organization="acme", timeout_seconds=5, gate=lambda: final)
+        await client.send(
+            post(t.url()), organization="acme", timeout_seconds=30, gate=lambda: final
+        )
         assert t.requests[0].startswith(b"POST /other HTTP/1.1\r\n")
 
 
@@ -147,7 +163,7 @@ async def test_limits_of_one_send(client: Client) -> None:
     limits = ReadLimits(body_bytes_max=10, body_kept_bytes_max=1)
     async with target(always()) as t:
         reply = await client.send(
-            post(t.url()), organization="acme", timeout_seconds=5, limits=limits
+            post(t.url()), organization="acme", timeout_seconds=30, limits=limits
         )
         assert reply.body == b"o"
 
@@ -161,11 +177,11 @@ async def test_a_closed_gate_sends_nothing_and_keeps_the_connection(client: Clie
         for _ in range(2):
             with pytest.raises(NotSent):
                 await client.send(
-                    post(t.url()), organization="acme", timeout_seconds=5, gate=lambda: None
+                    post(t.url()), organization="acme", timeout_seconds=30, gate=lambda: None
                 )
             with pytest.raises(LookupError):
                 await client.send(
-                    post(t.url()), organization="acme", timeout_seconds=5, gate=broken
+                    post(t.url()), organization="acme", timeout_seconds=30, gate=broken
                 )
         assert client.pool.idle_count == 1
         await send(client, t.url())
@@ -190,7 +206,7 @@ async def test_the_gate_can_not_change_where_or_how(
         final = Request(**fields)  # type: ignore[arg-type]
         with pytest.raises(SendFailed) as failed:
             await client.send(
-                post(t.url()), organization="acme", timeout_seconds=5, gate=lambda: final
+                post(t.url()), organization="acme", timeout_seconds=30, gate=lambda: final
             )
         assert failed.value.reason is Reason.INTERNAL_ERROR
         assert t.requests == []
@@ -218,7 +234,7 @@ async def test_a_reused_connection_that_is_closed_is_replaced_once(
             asked += 1
             return post(t.url(), b"%d" % asked)
 
-        reply = await client.send(post(t.url()), organization="acme", timeout_seconds=5, gate=gate)
+        reply = await client.send(post(t.url()), organization="acme", timeout_seconds=30, gate=gate)
         assert reply.resent
         assert asked == 2
         assert t.requests[-1].endswith(b"2")
@@ -266,7 +282,7 @@ async def test_cancelling_closes_the_connection(client: Client) -> None:
         await peer.closed()
         closed.set()
 
-    async with target(script) as t, asyncio.timeout(5):
+    async with target(script) as t, asyncio.timeout(30):
         task = asyncio.create_task(send(client, t.url()))
         await arrived.wait()
         task.cancel()

@@ -17,12 +17,12 @@ pytestmark = pytest.mark.anyio
 
 ROUNDS = 5
 """So many turns of the loop let both sides read all that is on its way: a write to a socket of this
-machine is in the other's buffer when it returns."""
+machine is in the other's buffer when it returns, or a moment later."""
 
 
 async def settled() -> None:
     for _ in range(ROUNDS):
-        await asyncio.sleep(0)
+        await asyncio.sleep(0.0005)
 
 
 async def perform(client: Client, play: Play, *, reused: bool) -> tuple[Verdict, bool, int]:

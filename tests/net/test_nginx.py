@@ -215,7 +215,8 @@ async def test_through_a_proxy(nginx: Nginx, resolver: Resolver) -> None:
 
 
 @settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=25
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    max_examples=25,
 )
 @given(
     sends=st.lists(

@@ -15,7 +15,7 @@ from tocsin.net import Client, PhaseLimits, Resolver, SendFailed
 
 pytestmark = pytest.mark.anyio
 
-SHORT = 0.2
+SHORT = 1.0
 
 
 @pytest.fixture
@@ -79,6 +79,6 @@ async def test_the_exchange(client: Client, said: bytes, size: int, detail: str)
 
     async with target(script) as t:
         with pytest.raises(SendFailed) as failed:
-            await client.send(post(t.url(), b"a" * size), organization="acme", timeout_seconds=1)
+            await client.send(post(t.url(), b"a" * size), organization="acme", timeout_seconds=2)
         over.set()
         assert (failed.value.reason, failed.value.detail) == (Reason.TIMEOUT, detail)

@@ -143,7 +143,7 @@ async def test_a_proxy_that_refuses_or_lies(
 async def test_a_proxy_that_hangs(resolver: Resolver) -> None:
     for answer in (b"", b"HTTP/1.1 200 OK\r\n"):
         async with proxy(says(answer, "wait")) as p, through(resolver, p.url()) as client:
-            failed = await failure(client, "http://127.0.0.1:81/", seconds=0.2)
+            failed = await failure(client, "http://127.0.0.1:81/", seconds=1.0)
             assert (failed.reason, failed.detail) == (
                 Reason.PROXY_FAILED,
                 "no connection through the proxy in time",

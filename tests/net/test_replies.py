@@ -87,7 +87,7 @@ async def test_a_bad_end_is_a_note_and_closes(
     client: Client, reply: bytes, then: str, note: str | None
 ) -> None:
     async with target(once(reply, then)) as t:
-        got = await send(client, t.url(), seconds=1 if note == "stalled" else 20)
+        got = await send(client, t.url(), seconds=2 if note == "stalled" else 20)
         assert (got.status, got.body, got.note) == (200, b"abc", note)
         assert client.pool.idle_count == 0
 
@@ -96,16 +96,14 @@ async def test_a_reset_body_is_a_note(client: Client) -> None:
     async def script(peer: Peer) -> None:
         await peer.request()
         await peer.say(LENGTH_9 + b"abc")
-        await seen.wait()
+        # The head must have been read before the reset, which discards what is on its way: what
+        # was written is in the other's buffer within a moment, and each turn of the loop reads.
+        for _ in range(20):
+            await asyncio.sleep(0.001)
         peer.reset()
 
-    seen = asyncio.Event()
     async with target(script) as t:
-        task = asyncio.create_task(send(client, t.url()))
-        # The head must have been read before the reset, which discards what is on its way.
-        await asyncio.sleep(0.05)
-        seen.set()
-        got = await task
+        got = await send(client, t.url())
         assert (got.status, got.note) == (200, "reset")
 
 
@@ -197,7 +195,7 @@ async def test_an_answer_before_the_request_was_read(client: Client) -> None:
     hold = asyncio.Event()
     async with target(script) as t:
         request = post(t.url(), b"a" * 8_000_000)
-        got = await client.send(request, organization="acme", timeout_seconds=5)
+        got = await client.send(request, organization="acme", timeout_seconds=30)
         assert got.status == 413
         assert client.pool.idle_count == 0
         hold.set()
@@ -229,12 +227,12 @@ async def test_a_refusal_that_closes_before_the_request_was_read(
             assert client.pool.idle_count == 0
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(data=st.binary(max_size=300), head=st.sampled_from([b"", HEAD, CHUNKED, LENGTH_9]))
 async def test_no_bytes_break_the_client(client: Client, data: bytes, head: bytes) -> None:
     async with target(once(head + data, "close")) as t:
         try:
-            got = await send(client, t.url(), seconds=5)
+            got = await send(client, t.url())
         except Exception as error:
             assert type(error).__name__ == "SendFailed"  # noqa: PT017
         else:

@@ -51,7 +51,7 @@ async def cancelled_after(*tasks: asyncio.Task[tuple[str, ...]]) -> AsyncIterato
 
 async def test_answers_are_kept_for_a_while() -> None:
     names = Names()
-    async with Resolver(names.know, ttl_seconds=0.03) as resolver:
+    async with Resolver(names.know, ttl_seconds=1.0) as resolver:
         assert resolver.cached("a.example") is None
         found = await resolver.resolve("a.example", organization="acme")
         assert found == ("192.0.2.1", "192.0.2.2")
@@ -159,7 +159,7 @@ async def test_slots_take_turns_and_lose_nothing_to_cancellation() -> None:
         slots.release(owner)
     await asyncio.gather(*tasks, return_exceptions=True)
     for n in range(4):
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(30):
             await slots.acquire(f"n{n}")
 
 

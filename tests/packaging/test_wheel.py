@@ -16,6 +16,12 @@ pytestmark = pytest.mark.long
 
 ROOT = Path(__file__).parents[2]
 SECONDS_MAX = 600
+PIP = {
+    "PIP_ROOT_USER_ACTION": "ignore",
+    "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+    "PIP_RETRIES": "10",
+    "PIP_DEFAULT_TIMEOUT": "60",
+}
 
 
 class Built(NamedTuple):
@@ -35,7 +41,7 @@ def run(*command: str | Path, cwd: Path) -> str:
     ended = subprocess.run(
         [str(part) for part in command],
         cwd=cwd,
-        env=kept | {"PIP_ROOT_USER_ACTION": "ignore", "PIP_DISABLE_PIP_VERSION_CHECK": "1"},
+        env=kept | PIP,
         capture_output=True,
         text=True,
         timeout=SECONDS_MAX,

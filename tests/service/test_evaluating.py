@@ -500,7 +500,7 @@ SECONDS_MAX = 5.0
 
 @pytest.mark.long
 async def test_ten_thousand_rules_take_seconds(
-    watch: Watch, record_property: Callable[[str, object], None]
+    patience: None, watch: Watch, record_property: Callable[[str, object], None]
 ) -> None:
     """Of every kind, with windows of every length; 20 of them trigger."""
     kinds: tuple[tuple[str, dict[str, Any]], ...] = (

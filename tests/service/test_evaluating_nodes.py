@@ -81,7 +81,7 @@ async def told_of(watch: Watch, minute: int) -> None:
         await asyncio.sleep(0.02)
 
 
-async def test_one_notice_of_each_trigger(tmp_path: Path) -> None:
+async def test_one_notice_of_each_trigger(patience: None, tmp_path: Path) -> None:
     seed = random.randrange(2**32)
     print(f"seed {seed}")
     chance = random.Random(seed)

@@ -1,11 +1,13 @@
 """A flood by one organization: it alone is refused, and it alone waits."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from tests.engine.parts import running
 from tests.storage.stores import (
     ORGANIZATION,
     born,
@@ -13,13 +15,16 @@ from tests.storage.stores import (
     make_organization,
     new_event,
     open_store,
+    rows,
     settlement,
 )
 
 from tocsin.batching import Batcher
-from tocsin.domain.errors import RateLimited
+from tocsin.domain.errors import RateLimited, Unavailable
 from tocsin.domain.model import OrganizationId
 from tocsin.service.intake import RETRY_AFTER_SECONDS, Intake
+from tocsin.service.publish import EVENTS_WAITING_MAX
+from tocsin.storage.base import Added, NewEvent
 from tocsin.storage.control.waiting import waiting_of
 from tocsin.storage.sqlite import SqliteStore
 
@@ -70,6 +75,43 @@ async def test_it_counts_where_it_might_tell_and_lets_in_again(store: SqliteStor
     intake.stored(ORGANIZATION, 9)
     await intake.count(store)
     intake.admit(ORGANIZATION)
+
+
+async def test_a_flood_is_refused_and_others_go_between(tmp_path: Path) -> None:
+    """Far more publishes of one organization than may wait: the other's is neither refused nor
+    behind them."""
+    async with running(tmp_path) as parts:
+        await make_organization(parts.store, OTHER)
+        order: list[str] = []
+        add, opened = parts.store.add, asyncio.Event()
+
+        async def later(events: Sequence[NewEvent]) -> list[Added | Exception]:
+            await opened.wait()
+            return await add(events)
+
+        parts.store.add = later  # type: ignore[method-assign]
+
+        async def publish(organization: OrganizationId, count: int) -> str:
+            try:
+                await parts.publish(count, organization=organization)
+            except Unavailable:
+                return "refused"
+            order.append(organization)
+            return "accepted"
+
+        flood = [asyncio.create_task(publish(ORGANIZATION, 1_000)) for _ in range(40)]
+        while parts.publisher._batcher.fits(ORGANIZATION, EVENTS_WAITING_MAX):  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        other = asyncio.create_task(publish(OTHER, 10))
+        while OTHER not in parts.publisher._batcher._lines:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        opened.set()
+        answers = Counter([await task for task in flood])
+        assert set(answers) == {"accepted", "refused"}, answers
+        assert await other == "accepted"
+        assert order.index(OTHER) < 5, "only behind what was on its way"
+        found = await rows(parts.store, "SELECT count(*) AS n FROM events")
+        assert found == [{"n": answers["accepted"] * 1_000 + 10}]
 
 
 async def test_the_count_walks_the_index_of_what_is_open(store: SqliteStore) -> None:

@@ -1,6 +1,7 @@
 """Keys: what may be given to them, and whom a token stands for."""
 
 import asyncio
+import time
 import timeit
 from typing import Any
 
@@ -260,11 +261,11 @@ async def test_an_unknown_token_is_refused(parts: Parts, token: str) -> None:
 
 async def test_expiry_is_looked_at_on_each_use(parts: Parts) -> None:
     sight = await parts.organization()
-    soon = parts.clock.wall_ms() + 1_000
+    soon = parts.clock.wall_ms() + 600_000
     _, token = await parts.keys.create(OPERATOR, sight, name="k", expires_at=soon)
     await whose(parts, token)
     assert parts.credentials.cached(token, dialect="native", address=None)
-    parts.clock.ahead_ms = 1_000
+    parts.clock.ahead_ms = 600_000
     assert parts.credentials.cached(token, dialect="native", address=None) is None
     with pytest.raises(ExpiredToken):
         await whose(parts, token)
@@ -314,7 +315,10 @@ async def test_a_cached_token_costs_little(parts: Parts) -> None:
     await whose(parts, token)
     cached = parts.credentials.cached
     runs = timeit.repeat(
-        lambda: cached(token, dialect="native", address=None), number=2_000, repeat=5
+        lambda: cached(token, dialect="native", address=None),
+        timer=time.thread_time,
+        number=2_000,
+        repeat=5,
     )
-    # Meant to be 2 µs; the limit leaves room for a busy machine.
-    assert min(runs) / 2_000 < 10e-6
+    # Meant to be 2 µs, by the processor's time; the limit leaves room for a busy machine.
+    assert min(runs) / 2_000 < 50e-6

@@ -11,7 +11,7 @@ from types import TracebackType
 
 PORTS = (80, 443)
 _A, _AAAA, _NXDOMAIN = 1, 28, 3
-READ_SECONDS = 2.0
+READ_SECONDS = 60.0
 
 
 class Names:

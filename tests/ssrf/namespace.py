@@ -39,7 +39,7 @@ def entered() -> Iterator[str]:
     """
     try:
         need("netns", "add", NAME)
-        FILES.mkdir(parents=True)
+        FILES.mkdir(parents=True, exist_ok=True)
         (FILES / "resolv.conf").write_text("nameserver 127.0.0.1\n")
         (FILES / "hosts").write_text("127.0.0.1 localhost\n")
         need("-n", NAME, "link", "set", "lo", "up")

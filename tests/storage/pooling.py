@@ -101,5 +101,5 @@ async def pooling(host: str, port: int) -> AsyncIterator[tuple[Pooling, int]]:
     finally:
         listening.close()
         with suppress(TimeoutError):
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(60):
                 await listening.wait_closed()

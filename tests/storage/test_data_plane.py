@@ -25,6 +25,7 @@ from tests.storage.stores import (
 
 from tocsin.domain.model import Status
 from tocsin.storage.base import Duplicate, Stale, Stored
+from tocsin.storage.sqlite import claiming
 from tocsin.storage.tables import lanes, organizations
 
 pytestmark = pytest.mark.anyio
@@ -111,7 +112,7 @@ async def test_a_retry_comes_back_with_its_next_number(store: AnyStore) -> None:
     channel = await make_channel(store)
     event = new_event(channel)
     await store.add([event])
-    due_ms = now_ms() + 5_000
+    due_ms = now_ms() + 600_000
     await store.settle([settlement(born(event), Status.WAITING, due_ms=due_ms)])
     assert await claim(store) == []
     (again,) = await claim(store, due_ms)
@@ -337,6 +338,8 @@ async def test_what_a_dead_process_held_is_free_at_the_next_start(
 async def test_a_delivery_that_ends_five_nodes_ends_itself(driver: str, tmp_path: Path) -> None:
     began: dict[str, int] = {}
     row: dict[str, Any] = {}
+    issues: list[dict[str, Any]] = []
+    counted: dict[str, Any] = {}
     for life in range(6):
         async with open_store(driver, tmp_path, began=began) as store:
             if life == 0:
@@ -345,10 +348,26 @@ async def test_a_delivery_that_ends_five_nodes_ends_itself(driver: str, tmp_path
             else:
                 held = await claim(store)
                 assert [item.lost for item in held] == ([life] if life < 5 else [])
-            row = await one(store, "SELECT id, claim, status, last_error FROM deliveries")
+            row = await one(store, "SELECT * FROM deliveries")
             began = {row["id"]: row["claim"]}
+            issues = await rows(store, "SELECT * FROM issues")
+            assert len(issues) == (life == 5)
+            query = "SELECT sum(exhausted) AS ended, sum(attempts) AS tried FROM channel_minutes"
+            counted = await one(store, query)
     assert row["status"] == "exhausted"
     assert row["last_error"].startswith("lost_with_its_node")
+    # It is told like any other end, though there was no attempt whose settle could tell it.
+    assert (int(counted["ended"]), int(counted["tried"])) == (1, 0)
+    told = [(i["fingerprint"], i["status"], i["last_delivery_id"]) for i in issues]
+    assert told == [("lost_with_its_node", "open", row["id"])]
+    assert issues[0]["last_event_id"] == row["event_id"]
+    assert issues[0]["last_error"] == row["last_error"]
+
+
+async def test_what_was_held_is_found_without_walking_what_waits(tmp_path: Path) -> None:
+    async with open_store("sqlite", tmp_path) as store:
+        plan = await rows(store, f"EXPLAIN QUERY PLAN {claiming._LOST.replace('?', '5')}")
+        assert "(channel_id=? AND node>?)" in plan[-1]["detail"], plan
 
 
 async def test_a_cancelled_waiter_does_not_disturb_the_batch(store: AnyStore) -> None:

@@ -1,6 +1,7 @@
 """Any order of what may happen to a lane: what waits is claimable when it is due, and once."""
 
 import asyncio
+import os
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -34,6 +35,9 @@ from tocsin.storage.control.work import CANCEL_BACKLOG, CANCEL_DELETED, step
 from tocsin.storage.sqlite.claiming import BACKLOG_PAUSE_MS
 from tocsin.storage.tables import channels as channels_table
 
+EXAMPLES = {"sqlite": 300, "postgres": 60}
+if not os.environ.get("TOCSIN_TEST_EVERYTHING"):
+    EXAMPLES = {"sqlite": 120, "postgres": 25}
 START_MS = 1_800_000_000_000
 SIGHT = Sight(ORGANIZATION)
 CHANNELS = 3
@@ -90,7 +94,7 @@ world: World
 
 
 @pytest.fixture(autouse=True)
-def a_world(request: pytest.FixtureRequest) -> Iterator[None]:
+def a_world(patience: None, request: pytest.FixtureRequest) -> Iterator[None]:
     global world
     world = World(request.node.callspec.params["driver"])
     yield
@@ -420,4 +424,4 @@ def test_no_wake_up_is_lost(driver: str) -> None:
 @pytest.mark.long
 @pytest.mark.parametrize("driver", DRIVERS)
 def test_no_wake_up_is_lost_in_many_orders(driver: str) -> None:
-    run_machine(examples=300 if driver == "sqlite" else 60, steps=60)
+    run_machine(examples=EXAMPLES[driver], steps=60)

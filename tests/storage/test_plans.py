@@ -77,7 +77,7 @@ class Explained(LeanConnection):
     watching = False
 
     async def _explain(self, query: str, args: tuple[Any, ...]) -> None:
-        if not Explained.watching or not _READS.match(query) or "set_config" in query:
+        if not Explained.watching or not _READS.match(query) or "synchronous_commit" in query:
             return
         await super().execute("SAVEPOINT explained")
         rows = await super().fetch(f"EXPLAIN (ANALYZE, FORMAT JSON, COSTS OFF) {query}", *args)
@@ -102,7 +102,7 @@ class Explained(LeanConnection):
 
 
 @pytest.fixture(scope="module")
-async def crowded() -> AsyncIterator[tuple[PostgresStore, ChannelId]]:
+async def crowded(patience: None) -> AsyncIterator[tuple[PostgresStore, ChannelId]]:
     """A store whose database holds very much that waits in a parked lane, and in an open one, and
     very much that is delivered."""
     name = server().migrated()

@@ -40,7 +40,9 @@ from tocsin.telemetry.families import STORE_TRANSACTIONS
 
 pytestmark = pytest.mark.anyio
 
-HEALED_SECONDS_MAX = 30.0
+HEALED_SECONDS_MAX = 60.0
+SETTLED_MIN = 13
+"""So much each of them has to do, however slow the machine is, to have been in another's way."""
 OTHERS = (
     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
     " WHERE datname = current_database() AND pid <> pg_backend_pid()"
@@ -316,10 +318,10 @@ async def test_what_is_freed_wakes_another_node(database: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "seconds", [3, pytest.param(60 if CHAOS_SECONDS else 20, marks=pytest.mark.long)]
+    "seconds", [3, pytest.param(60 if CHAOS_SECONDS else 10, marks=pytest.mark.long)]
 )
 async def test_two_nodes_on_ten_channels_never_wait_in_a_circle(
-    database: str, seconds: int
+    patience: None, database: str, seconds: int
 ) -> None:
     """Everything at once, in any order of channels: no deadlock is ever counted."""
     name = database.rpartition("/")[2]
@@ -333,7 +335,7 @@ async def test_two_nodes_on_ten_channels_never_wait_in_a_circle(
                 *(disturb(store, channels, until) for store in (first, second)),
             )
         )
-    assert settled > 100
+    assert settled >= 8 * SETTLED_MIN
     assert server().command(seen)[0]["deadlocks"] == 0
 
 
@@ -341,7 +343,7 @@ async def work(store: PostgresStore, channels: list[ChannelId], until: float) ->
     """Publish, claim, settle and release, to channels in ever another order."""
     orders = itertools.cycle(itertools.permutations(channels[::3], 4))
     settled = 0
-    while time.monotonic() < until:
+    while time.monotonic() < until or settled < SETTLED_MIN:
         version = (await one_version(store))["version"]
         order = next(orders)
         events = [new_event(*order[at:], claim=at % 2 == 0, version=version) for at in range(4)]

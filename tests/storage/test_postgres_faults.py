@@ -52,7 +52,7 @@ class Plan:
 
     @classmethod
     def meets(cls, query: str) -> bool:
-        if not cls.left or "set_config" in query:
+        if not cls.left or "synchronous_commit" in query:
             return False
         cls.left -= 1
         if not cls.left:

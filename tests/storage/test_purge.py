@@ -33,7 +33,7 @@ from tocsin.storage.base import ROWS_PER_STEP_MAX, Purged
 from tocsin.storage.control import retention
 from tocsin.storage.control.retention import Overdue
 from tocsin.storage.postgres.partitions import make
-from tocsin.storage.tables import attempts, deliveries, events, lanes
+from tocsin.storage.tables import attempts, channels, deliveries, events, lanes
 
 pytestmark = pytest.mark.anyio
 
@@ -42,6 +42,7 @@ TODAY_MS = now_ms() // DAY_MS * DAY_MS
 OLD_MS = TODAY_MS - 10 * DAY_MS
 BEFORE_MS = TODAY_MS - 5 * DAY_MS
 CHANNEL = ChannelId("c" * 24)
+RESOLVE = "UPDATE issues SET status = 'resolved', resolved_at = 7"
 
 
 def id_of(number: int, ms: int = OLD_MS) -> str:
@@ -339,7 +340,7 @@ async def test_who_reads_for_long_is_not_cut_off_and_who_publishes_does_not_wait
             with pytest.raises(Unavailable):
                 await purging
             # It gave up again and again, and let those behind it pass each time.
-            assert stored >= 5
+            assert stored >= 2
             assert await removed(store) == dict.fromkeys(retention.COUNTED, 0)
         finally:
             await reader.close()
@@ -413,7 +414,42 @@ async def test_what_waits_too_long_ends_but_for_what_is_held_or_re_opened(
         assert {row["finished_at"] for row in found} == {now}
         counted = await rows(store, "SELECT sum(exhausted) AS n FROM channel_minutes")
         assert int(counted[0]["n"]) == 353
+        (issue,) = await rows(store, "SELECT * FROM issues")
+        assert (issue["fingerprint"], issue["status"]) == ("expired", "open")
+        assert (issue["occurrence_count"], issue["last_error"]) == (353, retention.EXPIRED)
+        assert issue["last_delivery_id"] in ended
+        assert issue["last_event_id"] is not None
         assert await expire(store, now) == set()
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+async def test_an_issue_that_was_resolved_is_opened_again(driver: str, tmp_path: Path) -> None:
+    now = now_ms()
+    async with open_store(driver, tmp_path) as store:
+        await make_organization(store)
+        kept, gone = await make_channel(store), await make_channel(store)
+
+        async def wait_too_long(channel: ChannelId, days: int) -> None:
+            await old(store, ["waiting"], ms=now - days * DAY_MS, channel=channel, tries=0)
+
+        await wait_too_long(kept, 20)
+        assert len(await expire(store, now)) == 1
+        await store.write(lambda c: c.execute(sa.text(RESOLVE)).rowcount)
+        await store.write(
+            lambda c: (
+                c.execute(
+                    sa.update(channels).where(channels.c.id == gone).values(deleted_at=now)
+                ).rowcount
+            )
+        )
+        await wait_too_long(kept, 19)
+        await wait_too_long(gone, 18)
+        assert len(await expire(store, now + 1)) == 2
+        # A channel that is gone has none.
+        (issue,) = await rows(store, "SELECT * FROM issues")
+        assert (issue["status"], issue["resolved_at"]) == ("open", None)
+        assert (issue["occurrence_count"], issue["opened_at"]) == (2, now + 1)
+        assert (issue["first_seen_at"], issue["last_seen_at"]) == (now, now + 1)
 
 
 @pytest.mark.parametrize("driver", DRIVERS)

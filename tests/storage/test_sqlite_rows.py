@@ -151,7 +151,7 @@ def test_the_next_look_asks_for_what_the_last_one_lets_expect() -> None:
 async def test_what_was_held_is_due_at_the_next_start_whatever_the_clock_says(
     tmp_path: Path,
 ) -> None:
-    """A clock that was put back before the process died makes what was due look as if it were not."""
+    """A clock that was put back makes what was due look as if it were not yet."""
     async with open_store("sqlite", tmp_path) as store:
         await make_organization(store)
         channel = await make_channel(store)

@@ -21,7 +21,6 @@ from tocsin.domain.model import DeliveryId, Status
 from tocsin.service.sight import Sight
 from tocsin.storage.control import deliveries
 from tocsin.storage.postgres import PostgresStore
-from tocsin.storage.postgres.nodes import SKEW_MS_MAX
 from tocsin.storage.tables import nodes
 
 pytestmark = pytest.mark.anyio
@@ -91,12 +90,12 @@ async def test_a_clock_that_differs_is_told_with_the_figure(
     assert said in told
     # The server is on this machine; its answer may have been some time on its way.
     figure = float(told.split(" s ")[0].split()[-1])
-    assert abs(figure - 10) <= SKEW_MS_MAX / 1000
+    assert abs(figure - 10) <= 5
 
 
 async def test_a_node_whose_clock_is_10_s_off_delays_and_hurries_nothing(dsn: str) -> None:
     """Due moments are the database's: what either publishes is due at once for the other, and a
-    retry that is due in a minute is that for both."""
+    retry that is due in ten minutes is that for both."""
     clocks = clock_ahead(10_000), clock_ahead(-10_000)
     async with on(dsn, clocks[0]) as ahead, on(dsn, clocks[1]) as behind:
         await make_organization(ahead)
@@ -105,10 +104,11 @@ async def test_a_node_whose_clock_is_10_s_off_delays_and_hurries_nothing(dsn: st
         for (publisher, its), (taker, other) in (both, both[::-1]):
             event = new_event(channel, claim=False, due_ms=its.storage_ms())
             await publisher.add([event])
-            (held,) = await claim(taker, other.storage_ms() + 1_000)
+            # How far apart the clocks are is measured over a way that takes its time.
+            (held,) = await claim(taker, other.storage_ms() + 5_000)
             assert held.id == event.deliveries[0].id
-            due_ms = other.storage_ms() + 60_000
+            due_ms = other.storage_ms() + 600_000
             await taker.settle([settlement(held, Status.WAITING, due_ms=due_ms)])
             for store, clock in both:
                 assert await claim(store, clock.storage_ms()) == []
-                assert abs(due_ms - clock.storage_ms() - 60_000) <= 30_000
+                assert abs(due_ms - clock.storage_ms() - 600_000) <= 300_000

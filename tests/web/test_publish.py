@@ -202,11 +202,12 @@ async def test_an_unexpected_error_tells_nothing(
 
 
 async def test_it_is_quick(fake: Fake, call: Client) -> None:
-    """A coarse bound against accidents; `make bench` has the figures."""
+    """A coarse bound against accidents, by the processor's time; `make bench` has the figures."""
     body = b'{"type":"build.created","data":{"number":17,"text":"' + b"x" * 200 + b'"}}'
     for _ in range(50):
         await call("POST", ONE, body)
-    began = time.perf_counter()
+    began = time.thread_time()
     for _ in range(500):
         await call("POST", ONE, body)
-    assert (time.perf_counter() - began) / 500 < 0.001
+    took = (time.thread_time() - began) / 500
+    assert took < 0.003, took

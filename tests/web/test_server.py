@@ -19,7 +19,7 @@ PATH = f"/api/v1/organizations/{ACME}/events"
 
 @asynccontextmanager
 async def serving(
-    fake: Fake | None = None, *, head: float = 5.0, body: float = 5.0, **settings: Any
+    fake: Fake | None = None, *, head: float = 60.0, body: float = 60.0, **settings: Any
 ) -> AsyncIterator[HttpServer]:
     fake = fake or services(port=0, **settings)
     bounds = Bounds(fake.settings, head_seconds=head, body_seconds=body)
@@ -35,7 +35,7 @@ class Wire:
         self.writer = writer
 
     async def reply(self) -> tuple[int, dict[str, str], bytes]:
-        head = await asyncio.wait_for(self.reader.readuntil(b"\r\n\r\n"), 10)
+        head = await asyncio.wait_for(self.reader.readuntil(b"\r\n\r\n"), 60)
         lines = head.decode().split("\r\n")
         headers = dict(line.lower().split(": ", 1) for line in lines[1:] if line)
         size = int(headers.get("content-length", "0"))
@@ -43,7 +43,7 @@ class Wire:
 
     async def closed(self) -> bool:
         try:
-            return await asyncio.wait_for(self.reader.read(), 10) == b""
+            return await asyncio.wait_for(self.reader.read(), 60) == b""
         except ConnectionError:
             return True
 
@@ -121,7 +121,7 @@ async def test_a_hundred_fields_are_taken() -> None:
 
 
 async def test_slow_heads() -> None:
-    async with serving(head=0.05) as server:
+    async with serving(head=0.5) as server:
         async with connected(server) as silent:
             assert await silent.closed()
         async with connected(server) as slow:
@@ -135,7 +135,7 @@ async def test_slow_heads() -> None:
 
 
 async def test_slow_bodies() -> None:
-    async with serving(body=0.05) as server:
+    async with serving(body=0.5) as server:
         async with connected(server) as wire:
             wire.writer.write(post(b"{", size=100))
             status, headers, _ = await wire.reply()

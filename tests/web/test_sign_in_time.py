@@ -26,7 +26,7 @@ async def test_known_and_unknown_users_take_the_same_time(tmp_path: Path) -> Non
 
     Known and unknown take turns, so that whatever else the machine does meets both alike. A round
     in which it was so busy that the median of either half of the *same* kind differs by more than
-    the bar says nothing, and is measured again.
+    the bar says nothing, and is measured again; where all were, a difference is in each of them.
     """
     off = {"sign_in_failures_max": 0, "sign_in_failures_per_address_max": 0}
     off |= {"stranger_requests_per_minute": 0, "requests_per_minute": 0}
@@ -48,7 +48,7 @@ async def test_known_and_unknown_users_take_the_same_time(tmp_path: Path) -> Non
         for number in range(20):
             await once(user.email)
             await once(f"warm-{number}@example.com")
-        noise = difference = DIFFERENCE_MS_MAX
+        noise, differences = DIFFERENCE_MS_MAX, []
         for _ in range(ROUNDS_MAX):
             known: list[float] = []
             unknown: list[float] = []
@@ -59,10 +59,12 @@ async def test_known_and_unknown_users_take_the_same_time(tmp_path: Path) -> Non
                 ):
                     times.append(await once(email))
             noise = max(map(unrest, (known, unknown)))
-            difference = abs(statistics.median(known) - statistics.median(unknown))
+            differences.append(abs(statistics.median(known) - statistics.median(unknown)))
             if noise < DIFFERENCE_MS_MAX:
+                differences = differences[-1:]
                 break
-        assert difference < DIFFERENCE_MS_MAX, f"{difference:.3f} ms beside {noise:.3f} ms of noise"
+        told = f"{differences} ms beside {noise:.3f} ms of noise"
+        assert min(differences) < DIFFERENCE_MS_MAX, told
 
 
 def unrest(times: list[float]) -> float:

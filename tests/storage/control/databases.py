@@ -75,9 +75,9 @@ def _prepare(connection: Connection, day: int) -> None:
 
 
 @contextlib.asynccontextmanager
-async def postgres_database() -> AsyncIterator[Postgres]:
-    """An empty database of the session's server."""
-    name = server().empty()
+async def postgres_database(*, migrated: bool) -> AsyncIterator[Postgres]:
+    """A new database of the session's server."""
+    name = server().migrated() if migrated else server().empty()
     database = Postgres(server().dsn(name))
     try:
         yield database

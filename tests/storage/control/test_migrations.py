@@ -56,44 +56,44 @@ def catalogue(connection: Connection) -> dict[str, Any]:
     return {name: row for name, row in found.items() if not name.startswith("alembic")}
 
 
-async def test_migrating_gives_the_schema_of_the_metadata(database: Database) -> None:
-    await database.run(migrate)
-    migrated = await database.run(catalogue)
-    await database.run(lambda c: c.execute(sa.text("DROP TABLE alembic_version")).close())
-    await database.run(tables.metadata.drop_all)
-    assert await database.run(catalogue) == {}
-    await database.run(tables.metadata.create_all)
-    assert await database.run(catalogue) == migrated
+async def test_migrating_gives_the_schema_of_the_metadata(empty: Database) -> None:
+    await empty.run(migrate)
+    migrated = await empty.run(catalogue)
+    await empty.run(lambda c: c.execute(sa.text("DROP TABLE alembic_version")).close())
+    await empty.run(tables.metadata.drop_all)
+    assert await empty.run(catalogue) == {}
+    await empty.run(tables.metadata.create_all)
+    assert await empty.run(catalogue) == migrated
 
 
-async def test_the_number_says_what_the_schema_is(database: Database) -> None:
-    assert await database.run(schema.version) is None
+async def test_the_number_says_what_the_schema_is(empty: Database) -> None:
+    assert await empty.run(schema.version) is None
     with pytest.raises(schema.SchemaOlder, match="tocsin migrate"):
-        await database.run(schema.check)
-    await database.run(migrate)
-    assert await database.run(schema.version) == tables.SCHEMA_VERSION
-    await database.run(schema.check)
-    await database.run(migrate)
-    await database.run(schema.check)
+        await empty.run(schema.check)
+    await empty.run(migrate)
+    assert await empty.run(schema.version) == tables.SCHEMA_VERSION
+    await empty.run(schema.check)
+    await empty.run(migrate)
+    await empty.run(schema.check)
 
 
-async def test_a_newer_database_is_refused(database: Database) -> None:
-    await database.run(migrate)
+async def test_a_newer_database_is_refused(empty: Database) -> None:
+    await empty.run(migrate)
     newer = tables.SCHEMA_VERSION + 1
-    await database.run(lambda c: schema.set_version(c, newer))
+    await empty.run(lambda c: schema.set_version(c, newer))
     for refuses in (migrate, schema.check):
         with pytest.raises(schema.SchemaNewer, match="newer"):
-            await database.run(refuses)
-    assert await database.run(schema.version) == newer
+            await empty.run(refuses)
+    assert await empty.run(schema.version) == newer
 
 
-async def test_a_migration_that_fails_leaves_nothing_behind(database: Database) -> None:
+async def test_a_migration_that_fails_leaves_nothing_behind(empty: Database) -> None:
     def half(connection: Connection) -> None:
         migrate(connection)
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        await database.run(half)
-    assert await database.run(lambda c: sa.inspect(c).get_table_names()) == []
-    await database.run(migrate)
-    await database.run(schema.check)
+        await empty.run(half)
+    assert await empty.run(lambda c: sa.inspect(c).get_table_names()) == []
+    await empty.run(migrate)
+    await empty.run(schema.check)

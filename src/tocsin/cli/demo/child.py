@@ -11,8 +11,8 @@ from tocsin.cli.address import URL_FILE
 from tocsin.cli.errors import CommandFailed
 from tocsin.cli.server import TOKEN_FILE
 
-START_SECONDS = 20.0
-STOP_SECONDS = 15.0
+START_SECONDS = 60.0
+STOP_SECONDS = 60.0
 POLL_SECONDS = 0.02
 LOG_LINES_KEPT = 30
 

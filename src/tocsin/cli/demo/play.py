@@ -14,8 +14,8 @@ from tocsin.cli.demo.show import Show
 from tocsin.cli.demo.world import Made, World, make_world
 from tocsin.cli.receiver import Answers, Arrival, Receiver, Secrets
 
-ARRIVE_SECONDS = 15.0
-SETTLE_SECONDS = 3.0
+ARRIVE_SECONDS = 60.0
+SETTLE_SECONDS = 30.0
 POLL_SECONDS = 0.05
 FAILS_FIRST = "/native"
 STOPPED_EARLY = 130

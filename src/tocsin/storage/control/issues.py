@@ -1,10 +1,12 @@
 """Issues: read, changed by people, and resolved when the trouble has stopped. Settling opens them
-and counts what recurs."""
+and counts what recurs; what ends without a further attempt does so here."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import ColumnElement, Connection
+from sqlalchemy.dialects import postgresql, sqlite
 
 from tocsin.domain.errors import NotFound
 from tocsin.domain.model import (
@@ -18,9 +20,18 @@ from tocsin.domain.model import (
     ProjectId,
 )
 from tocsin.storage.control.walk import AnyRow, AnySelect, Sight
-from tocsin.storage.tables import channels
+from tocsin.storage.settlements import Row
+from tocsin.storage.tables import channels, deliveries
 from tocsin.storage.watch_tables import issues
 
+_MOMENTS = ("first_seen_at", "last_seen_at", "opened_at", "created_at", "updated_at")
+_LAST = (
+    "last_delivery_id",
+    "last_attempt_number",
+    "last_event_id",
+    "last_error",
+    "last_status_code",
+)
 _UNRESOLVED = (IssueStatus.OPEN.value, IssueStatus.ACKNOWLEDGED.value)
 
 
@@ -138,6 +149,78 @@ def change(
             resolved_at=resolved_at,
             updated_at=now_ms,
         )
+    )
+
+
+def record(connection: Connection, rows: Sequence[Row]) -> None:
+    """Open issues, or count what recurs; the rows are those of `notes.issue_rows`.
+
+    A channel that is gone has none.
+    """
+    if not rows:
+        return
+    columns = (channels.c.id, channels.c.organization_id, channels.c.project_id)
+    wanted = channels.c.id.in_(sorted({row[1] for row in rows}))
+    there = connection.execute(sa.select(*columns).where(wanted, channels.c.deleted_at.is_(None)))
+    owners = {row.id: row for row in there}
+    tried = sa.select(deliveries.c.id, deliveries.c.event_id).where(
+        deliveries.c.id.in_(sorted(row[6] for row in rows))
+    )
+    events = {row.id: row.event_id for row in connection.execute(tried)}
+    new = [
+        {
+            "id": id,
+            "organization_id": owners[channel_id].organization_id,
+            "project_id": owners[channel_id].project_id,
+            "channel_id": channel_id,
+            "fingerprint": fingerprint,
+            "title": title,
+            "status": IssueStatus.OPEN.value,
+            "occurrence_count": count,
+            "last_delivery_id": delivery_id,
+            "last_attempt_number": attempt,
+            "last_event_id": events.get(delivery_id),
+            "last_error": error,
+            "last_status_code": status_code,
+            **dict.fromkeys(_MOMENTS, at),
+        }
+        for (
+            id,
+            channel_id,
+            fingerprint,
+            title,
+            count,
+            at,
+            delivery_id,
+            attempt,
+            error,
+            status_code,
+        ) in rows
+        if channel_id in owners
+    ]
+    if new:
+        connection.execute(_upsert(connection, new))
+
+
+def _upsert(connection: Connection, new: list[dict[str, Any]]) -> Any:
+    """What the data plane's own statements do, in Core."""
+    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    adding, now, resolved = insert(issues).values(new), issues.c, IssueStatus.RESOLVED.value
+    given = adding.excluded
+
+    def later(name: str) -> ColumnElement[Any]:
+        return sa.case((now[name] > given[name], now[name]), else_=given[name])
+
+    changes: dict[str, Any] = {name: given[name] for name in _LAST}
+    changes |= {name: later(name) for name in ("last_seen_at", "updated_at")}
+    changes |= {
+        "status": sa.case((now.status == resolved, IssueStatus.OPEN.value), else_=now.status),
+        "opened_at": sa.case((now.status == resolved, given.opened_at), else_=now.opened_at),
+        "resolved_at": None,
+        "occurrence_count": now.occurrence_count + given.occurrence_count,
+    }
+    return adding.on_conflict_do_update(
+        index_elements=[now.channel_id, now.fingerprint], set_=changes
     )
 
 

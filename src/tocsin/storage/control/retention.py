@@ -17,7 +17,8 @@ from tocsin.domain.breaking import COUNTING
 from tocsin.domain.ids import floor
 from tocsin.domain.model import DeliveryId, Status
 from tocsin.domain.outcome import Reason
-from tocsin.storage.notes import MINUTE_MS
+from tocsin.storage.control.issues import record
+from tocsin.storage.notes import MINUTE_MS, GivenUp, given_up_issues
 from tocsin.storage.tables import channels, deliveries, jobs, lanes, meta, projects
 from tocsin.storage.watch_tables import alert_history, channel_minutes, issues
 
@@ -145,7 +146,7 @@ def expire(
 ) -> list[tuple[str, DeliveryId]]:
     """End those that still wait in nobody's hands; returns (channel, delivery) of each it ended.
 
-    They count as exhausted in the statistics, by `node`.
+    They count as exhausted in the statistics, by `node`, and open an issue.
     """
     ids = sorted(delivery_id for _, delivery_id in found)
     # The lanes first, then their deliveries, each in order: as every transaction locks them.
@@ -166,9 +167,14 @@ def expire(
             sa.or_(d.id < overdue.last, d.step > 0, d.due_ms - d.created_at < overdue.spared_ms),
         )
         .values(status=Status.EXHAUSTED.value, finished_at=wall_ms, last_error=EXPIRED)
-        .returning(d.channel_id, d.id, d.organization_id, d.origin)
+        .returning(d.channel_id, d.id, d.organization_id, d.origin, d.attempt_count)
     ).all()
     _note(connection, rows, node=node, minute=wall_ms // MINUTE_MS)
+    given_up = [
+        GivenUp(row.id, row.channel_id, row.organization_id, row.origin, row.attempt_count, EXPIRED)
+        for row in rows
+    ]
+    record(connection, given_up_issues(given_up, wall_ms))
     ended = [(row.channel_id, DeliveryId(row.id)) for row in rows]
     if ended:
         # Of an ordered lane this may have been the head: what stood behind it is due on its own.

@@ -8,7 +8,7 @@ from tocsin.storage.base import Added, Duplicate, NewEvent, Stale, Stored
 from tocsin.storage.notes import PROJECT_MINUTE, project_rows
 from tocsin.storage.postgres.again import TryAgain
 from tocsin.storage.postgres.lanes import Lane
-from tocsin.storage.postgres.noting import project_minutes
+from tocsin.storage.postgres.noting import PROJECT_MINUTES
 from tocsin.storage.postgres.writer import Transaction
 
 # Read after the lanes are locked: whoever deletes or parks one of them either waits for this
@@ -40,25 +40,22 @@ _NEWER_DUE = """
     SELECT 1 FROM deliveries
     WHERE status = 'waiting' AND channel_id = $1 AND node = 0 AND due_ms BETWEEN $2 AND $3 LIMIT 1
 """
-# One statement, one round trip: rows of all tables, in the order of their keys.
-_STORED = """
-    stored AS (
-        INSERT INTO events (id, organization_id, project_id, type, data, people,
-            idempotency_key, occurred_at, created_at, deliveries, unmatched)
-        SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bytea[],
-            $6::bytea[], $7::text[], $8::bigint[], $9::bigint[], $10::int[], $11::text[])
-    )
+_EVENTS = """
+    INSERT INTO events (id, organization_id, project_id, type, data, people,
+        idempotency_key, occurred_at, created_at, deliveries, unmatched)
+    SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bytea[],
+        $6::bytea[], $7::text[], $8::bigint[], $9::bigint[], $10::int[], $11::text[])
+"""
+_DELIVERIES = """
     INSERT INTO deliveries (id, event_id, organization_id, channel_id, project_id, event_type,
         origin, status, due_ms, node, claim, step, attempt_count, lost, created_at, seq)
     SELECT d.id, d.event_id, d.organization_id, d.channel_id, d.project_id, d.event_type,
         d.origin, 'waiting', d.due_ms, d.node, d.claim, 0, 0, 0, d.created_at, d.seq
-    FROM unnest($12::text[], $13::text[], $14::text[], $15::text[], $16::text[], $17::text[],
-        $18::text[], $19::bigint[], $20::int[], $21::int[], $22::bigint[], $23::bigint[])
+    FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[],
+        $7::text[], $8::bigint[], $9::int[], $10::int[], $11::bigint[], $12::bigint[])
         AS d (id, event_id, organization_id, channel_id, project_id, event_type, origin,
             due_ms, node, claim, created_at, seq)
 """
-_INSERT = f"WITH {_STORED}"
-_INSERT_COUNTED = f"WITH counted AS ({project_minutes(first=24)}), {_STORED}"
 Row = tuple[Any, ...]
 _Place = tuple[str, str, str, str]
 
@@ -207,14 +204,13 @@ async def _insert(at: Transaction, items: list[NewEvent]) -> Iterator[list[Deliv
                 )
             )
         claimed.append(mine)
+    await at.later.put("events", _EVENTS, _columns(events, 11))
+    if rows:
+        await at.later.put("deliveries", _DELIVERIES, _columns(rows, 12))
     accepted = project_rows(items, at.node)
-    counted = _columns(accepted, len(PROJECT_MINUTE)) if accepted else ()
-    await at.connection.execute(
-        _INSERT_COUNTED if accepted else _INSERT,
-        *_columns(events, 11),
-        *_columns(rows, 12),
-        *counted,
-    )
+    if accepted:
+        minutes = _columns(accepted, len(PROJECT_MINUTE))
+        await at.later.put("project_minutes", PROJECT_MINUTES, minutes)
     free(at, freed)
     return iter(claimed)
 
@@ -246,6 +242,7 @@ class _Openings:
         if lane.backlog_before_ms is None:
             return False
         # A backlog drains slowly; new deliveries go beside it.
+        await self._at.write()
         newer = await self._at.connection.fetchrow(
             _NEWER_DUE, lane.channel_id, lane.backlog_before_ms, now_ms
         )

@@ -24,9 +24,14 @@ _MINE = """
     (NOT exclusive OR owner = ANY ($1::int[])
         OR NOT EXISTS (SELECT 1 FROM nodes WHERE number = lanes.owner AND lease_until_ms > 0))
 """
+# What is due lies in whatever partition, so no plan made for the values at hand leaves one out, and
+# to make one looks at all of them each time: with a month of partitions that took ten times as long
+# as the rest. One plan is kept for the statements of a claim, and for no others.
+_KEEP_PLANS = "(SELECT set_config('plan_cache_mode', 'force_generic_plan', true))"
+_MAKE_PLANS = "(SELECT set_config('plan_cache_mode', 'force_custom_plan', true))"
 # Lanes are never waited for: whoever has one locked serves it, or will be gone in a moment.
 _DUE_LANES = f"""
-    SELECT {READ} FROM lanes
+    SELECT {READ}, {_KEEP_PLANS} FROM lanes
     WHERE next_due_ms <= $2 AND channel_id <> ALL ($3::text[])
         AND organization_id <> ALL ($4::text[]) AND {_MINE}
     ORDER BY next_due_ms LIMIT $5 FOR NO KEY UPDATE SKIP LOCKED
@@ -43,27 +48,24 @@ _DUE = f"""
     JOIN events AS e ON e.id = d.event_id
     LIMIT $6
 """
-_NEXT_DUE = """
-    SELECT (
+# Of the lanes that a claim has left aside.
+_NEXT_LANE = f"""
+    (SELECT next_due_ms FROM lanes
+    WHERE next_due_ms IS NOT NULL AND channel_id <> ALL ($2::text[])
+        AND organization_id <> ALL ($3::text[]) AND {_MINE}
+    ORDER BY next_due_ms LIMIT 1)
+"""
+_NEXT = f"SELECT {_NEXT_LANE}, {_MAKE_PLANS}"
+_NEXT_DUE = f"""
+    SELECT {_NEXT_LANE}, (
         SELECT due_ms FROM deliveries
         WHERE status = 'waiting' AND channel_id = r.channel_id AND node = 0
             AND due_ms >= r.from_ms AND due_ms < r.to_ms AND id > r.above
-        ORDER BY due_ms LIMIT 1)
-    FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::text[])
+        ORDER BY due_ms LIMIT 1), {_MAKE_PLANS}
+    FROM unnest($4::text[], $5::bigint[], $6::bigint[], $7::text[])
         WITH ORDINALITY AS r (channel_id, from_ms, to_ms, above, place)
     ORDER BY r.place
 """
-_NEXT_LANE = f"""
-    SELECT next_due_ms FROM lanes
-    WHERE next_due_ms IS NOT NULL AND channel_id <> ALL ($2::text[])
-        AND organization_id <> ALL ($3::text[]) AND {_MINE}
-    ORDER BY next_due_ms LIMIT 1
-"""
-# What is due lies in whatever partition, so no plan made for the values at hand leaves one out, and
-# to make one looks at all of them each time: with a month of partitions that took ten times as long
-# as the rest. One plan is kept for these statements, and for no others.
-_KEPT_PLANS = "SET LOCAL plan_cache_mode = force_generic_plan"
-_FRESH_PLANS = "SET LOCAL plan_cache_mode = force_custom_plan"
 _RELEASE = """
     UPDATE deliveries SET node = 0
     FROM unnest($1::text[], $2::int[]) AS v (id, claim)
@@ -104,15 +106,15 @@ class _Range(Struct):
 
 async def claim(at: Transaction, wanted: Wanted) -> Claims:
     """Take due lanes first, then rows of each lane up to its room; see `DataPlane.claim`."""
-    await at.lanes.write()
+    await at.write()
     numbers, now_ms = list(at.numbers), wanted.now_ms
-    skip = list(wanted.full), list(wanted.over)
-    rows = await at.connection.fetch(_DUE_LANES, numbers, now_ms, *skip, LANES_PER_CLAIM_MAX)
+    rows = await at.connection.fetch(
+        _DUE_LANES, numbers, now_ms, list(wanted.full), list(wanted.over), LANES_PER_CLAIM_MAX
+    )
     taking = Taking(at, wanted.room, wanted.bytes_max)
+    lanes = at.lanes.keep(row[:-1] for row in rows)
     wide: list[Lane] = []
-    if rows:
-        await at.connection.execute(_KEPT_PLANS)
-    for lane in at.lanes.keep(rows):
+    for lane in lanes:
         if lane.exclusive:
             lane.owner = at.node
         if lane.breaker_state is None and not lane.ordered:
@@ -124,11 +126,10 @@ async def claim(at: Transaction, wanted: Wanted) -> Claims:
                 await take_in_order(taking, lane, now_ms, wanted.room_of(lane))
     if wide:
         await _take(taking, wide, wanted)
-        await _write_next(taking, wide)
-    if rows:
-        await at.connection.execute(_FRESH_PLANS)
-    await at.lanes.write()
-    next_due_ms = await at.connection.fetchval(_NEXT_LANE, numbers, *skip)
+    aside = [*wanted.full, *(lane.channel_id for lane in lanes)]
+    next_due_ms = await _next(at, wide, (numbers, aside, list(wanted.over)))
+    moments = [next_due_ms, *(lane.next_due_ms for lane in lanes)]
+    next_due_ms = min((ms for ms in moments if ms is not None), default=None)
     if next_due_ms is not None and not taking.held:
         # What is due was skipped: not again in the same moment.
         next_due_ms = max(next_due_ms, now_ms + SKIPPED_PAUSE_MS)
@@ -167,8 +168,8 @@ def _ranges(lanes: list[Lane], wanted: Wanted) -> list[_Range]:
     return ranges
 
 
-async def _write_next(taking: Taking, lanes: list[Lane]) -> None:
-    """Write the lanes' exact new next due moments."""
+async def _next(at: Transaction, lanes: list[Lane], others: tuple[Any, ...]) -> int | None:
+    """Give lanes their exact new next due moments; returns that of the others."""
     asked: list[tuple[Lane, int, int]] = []
     for lane in lanes:
         if lane.backlog_before_ms is None:
@@ -176,16 +177,22 @@ async def _write_next(taking: Taking, lanes: list[Lane]) -> None:
         else:
             asked.append((lane, 0, lane.backlog_before_ms))
             asked.append((lane, lane.backlog_before_ms, _EVER_MS))
-    rows = await taking.at.connection.fetch(
+    if not asked:
+        next_due_ms: int | None = await at.connection.fetchval(_NEXT, *others)
+        return next_due_ms
+    rows = await at.connection.fetch(
         _NEXT_DUE,
+        *others,
         [lane.channel_id for lane, _, _ in asked],
         [from_ms for _, from_ms, _ in asked],
         [to_ms for _, _, to_ms in asked],
         [lane.cancelled_through or "" for lane, _, _ in asked],
     )
-    found = iter([row[0] for row in rows])
+    found = iter([row[1] for row in rows])
     for lane in lanes:
         _next_of(lane, found)
+    next_due_ms = rows[0][0]
+    return next_due_ms
 
 
 def _next_of(lane: Lane, found: Iterator[int | None]) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from tocsin.domain.model import ChannelId
+from tocsin.storage.postgres.later import Write
 from tocsin.storage.postgres.session import Connection
 
 
@@ -127,13 +128,12 @@ class Lanes:
             kept.append(lane)
         return kept
 
-    async def write(self) -> None:
-        """Write back what has changed; once before statements that look lanes up by their state."""
+    def changes(self) -> list[Write]:
+        """What to write so that the rows are as the lanes here; once."""
         changed = []
         for channel_id, lane in sorted(self._lanes.items()):
             after = _astuple(lane)
             if after != self._before[channel_id]:
                 self._before[channel_id] = after
                 changed.append(after[: len(_CHANGING)])
-        if changed:
-            await self._connection.execute(_WRITE, *map(list, zip(*changed, strict=True)))
+        return [(_WRITE, [*map(list, zip(*changed, strict=True))])] if changed else []

@@ -6,7 +6,9 @@ from typing import Any
 from tocsin.domain.model import ChannelId
 from tocsin.domain.outcome import Reason
 from tocsin.storage.base import ROWS_PER_STEP_MAX
+from tocsin.storage.notes import GivenUp
 from tocsin.storage.postgres.claiming import cancel_where_dropped, give_back
+from tocsin.storage.postgres.noting import give_up
 from tocsin.storage.postgres.writer import Transaction
 
 LANES_PER_STEP = 200
@@ -17,7 +19,8 @@ _LANES = """
 """
 # By one of the numbers given, or, where there is none, by a number that no node has any more.
 _HELD = """
-    SELECT d.id, d.claim, d.channel_id, d.due_ms, d.lost, d.seq IS NULL
+    SELECT d.id, d.claim, d.channel_id, d.due_ms, d.lost, d.seq IS NULL, d.organization_id,
+        d.origin, d.attempt_count
     FROM unnest($1::text[]) AS l (channel_id)
     CROSS JOIN LATERAL (
         SELECT * FROM deliveries AS d
@@ -76,10 +79,14 @@ async def free_held(
 async def _free(at: Transaction, held: Sequence[Any], began: Mapping[str, int] | None) -> None:
     free_rows: list[tuple[str, int]] = []
     end_rows: list[tuple[str, int]] = []
-    for delivery_id, claim, channel_id, due_ms, lost_before, unnumbered in sorted(map(tuple, held)):
+    ended: list[GivenUp] = []
+    for row in sorted(map(tuple, held)):
+        delivery_id, claim, channel_id, due_ms, lost_before, unnumbered = row[:6]
         lost = lost_before + (began is None or began.get(delivery_id) == claim)
         if lost >= LOST_MAX:
+            text = f"{Reason.LOST_WITH_ITS_NODE}: {lost} nodes ended while sending it"
             end_rows.append((delivery_id, lost))
+            ended.append(GivenUp(delivery_id, channel_id, row[6], row[7], row[8], text))
             continue
         free_rows.append((delivery_id, lost))
         give_back(at, channel_id, due_ms, unnumbered)
@@ -88,10 +95,9 @@ async def _free(at: Transaction, held: Sequence[Any], began: Mapping[str, int] |
         await at.connection.execute(_FREE, ids, losses, ids[0], ids[-1])
     if end_rows:
         ids, losses = _columns(end_rows)
-        errors = [
-            f"{Reason.LOST_WITH_ITS_NODE}: {lost} nodes ended while sending it" for lost in losses
-        ]
+        errors = [one.error for one in ended]
         await at.connection.execute(_END, ids, losses, at.wall_ms, ids[0], ids[-1], errors)
+        await give_up(at.connection, at.node, ended, at.wall_ms)
     await cancel_where_dropped(at, [(row[0], row[2]) for row in held])
 
 

@@ -3,7 +3,15 @@
 from collections.abc import Sequence
 from typing import Any
 
-from tocsin.storage.notes import COUNTS, MINUTE, PROJECT_COUNTS, PROJECT_MINUTE
+from tocsin.storage.notes import (
+    COUNTS,
+    MINUTE,
+    PROJECT_COUNTS,
+    PROJECT_MINUTE,
+    GivenUp,
+    given_up_issues,
+    given_up_minutes,
+)
 from tocsin.storage.postgres.session import Connection
 from tocsin.storage.settlements import Row
 
@@ -48,10 +56,8 @@ _TELL = """
 """
 
 
-def _adding(
-    table: str, columns: Sequence[str], key: Sequence[str], counts: Sequence[str], first: int
-) -> str:
-    arrays = ", ".join(f"${at}::{_TYPES[name]}[]" for at, name in enumerate(columns, first))
+def _adding(table: str, columns: Sequence[str], key: Sequence[str], counts: Sequence[str]) -> str:
+    arrays = ", ".join(f"${at}::{_TYPES[name]}[]" for at, name in enumerate(columns, 1))
     return (
         f"INSERT INTO {table} AS t ({', '.join(columns)}) SELECT * FROM unnest({arrays})"
         f" ON CONFLICT ({', '.join(key)}) DO UPDATE SET "
@@ -59,15 +65,22 @@ def _adding(
     )
 
 
-def channel_minutes(first: int) -> str:
-    """A statement that adds up `minute_rows`; its arrays are the parameters from `first` on."""
-    return _adding("channel_minutes", MINUTE, ("channel_id", "minute", "node"), COUNTS, first)
+CHANNEL_MINUTES = _adding("channel_minutes", MINUTE, ("channel_id", "minute", "node"), COUNTS)
+"""Adds up `minute_rows`; its arguments are their columns."""
+PROJECT_MINUTES = _adding(
+    "project_minutes", PROJECT_MINUTE, PROJECT_MINUTE[: -len(PROJECT_COUNTS)], PROJECT_COUNTS
+)
+"""The same for `project_rows`."""
 
 
-def project_minutes(first: int) -> str:
-    """The same for `project_rows`."""
-    key = PROJECT_MINUTE[: -len(PROJECT_COUNTS)]
-    return _adding("project_minutes", PROJECT_MINUTE, key, PROJECT_COUNTS, first)
+async def give_up(
+    connection: Connection, node: int, ended: Sequence[GivenUp], wall_ms: int
+) -> None:
+    """Count what has ended without a further attempt, and note it."""
+    minutes = given_up_minutes(ended, node, wall_ms)
+    if minutes:
+        await connection.execute(CHANNEL_MINUTES, *_columns(minutes))
+    await watch(connection, given_up_issues(ended, wall_ms), ())
 
 
 async def watch(connection: Connection, issues: Sequence[Row], told: Sequence[Row]) -> None:

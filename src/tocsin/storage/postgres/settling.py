@@ -15,10 +15,10 @@ from tocsin.storage.notes import (
     streak_note,
 )
 from tocsin.storage.postgres.claiming import cancel_where_dropped
-from tocsin.storage.postgres.noting import channel_minutes, watch
+from tocsin.storage.postgres.noting import CHANNEL_MINUTES, watch
 from tocsin.storage.postgres.tracking import track
 from tocsin.storage.postgres.writer import Transaction
-from tocsin.storage.settlements import Row, Tally, attempt_row, move_row, tallied
+from tocsin.storage.settlements import Tally, attempt_row, move_row, tallied
 
 _MOVE = """
     UPDATE deliveries SET status = v.status, node = 0, due_ms = v.due_ms, step = v.step,
@@ -39,8 +39,6 @@ _ATTEMPTS = """
         $7::text[], $8::int[], $9::text[], $10::text[], $11::bool[])
     ON CONFLICT DO NOTHING
 """
-# One statement, one round trip.
-_ATTEMPTS_COUNTED = f"WITH counted AS ({channel_minutes(first=12)}) {_ATTEMPTS}"
 _RECORDED = """
     SELECT a.delivery_id, a.claim FROM unnest($1::text[], $2::int[]) AS v (id, claim)
     JOIN attempts AS a ON a.delivery_id = v.id AND a.claim = v.claim
@@ -87,7 +85,10 @@ async def settle(at: Transaction, items: Sequence[Settlement], now_ms: int) -> S
         attempt_row(item, superseded=item.id in late) for item in ordered if item.id not in known
     ]
     if attempts:
-        await _record(at, attempts, minute_rows(applied, at.node))
+        await at.later.put("attempts", _ATTEMPTS, _columns(attempts))
+    minutes = minute_rows(applied, at.node)
+    if minutes:
+        await at.later.put("channel_minutes", CHANNEL_MINUTES, _columns(minutes))
     await _end_delivered(at, superseded)
     tallies = tallied(applied)
     opened, told = _track(at, tallies, now_ms)
@@ -108,18 +109,11 @@ async def settle(at: Transaction, items: Sequence[Settlement], now_ms: int) -> S
     )
 
 
-async def _record(at: Transaction, attempts: list[Row], minutes: list[Row]) -> None:
-    """Store attempts and what they count for: in one round trip."""
-    if minutes:
-        await at.connection.execute(_ATTEMPTS_COUNTED, *_columns(attempts), *_columns(minutes))
-    else:
-        await at.connection.execute(_ATTEMPTS, *_columns(attempts))
-
-
 async def _split(
     at: Transaction, items: list[Settlement]
 ) -> tuple[list[Settlement], list[Settlement]]:
     """What did not match: recorded before, by a commit of unknown outcome, or superseded."""
+    await at.write()
     rows = await at.connection.fetch(
         _RECORDED,
         [item.id for item in items],

@@ -20,6 +20,7 @@ from tocsin.domain.model import ChannelId
 from tocsin.storage.additions import Taken
 from tocsin.storage.postgres.again import again
 from tocsin.storage.postgres.lanes import Lanes
+from tocsin.storage.postgres.later import Later
 from tocsin.storage.postgres.session import Connection, Sessions, store_fault
 from tocsin.telemetry.counts import StoreCounts
 
@@ -38,18 +39,23 @@ class Transaction:
     `numbers` are all node numbers that this process has had, the present one last.
     """
 
-    __slots__ = ("connection", "freed", "lanes", "numbers", "wall_ms")
+    __slots__ = ("connection", "freed", "lanes", "later", "numbers", "wall_ms")
 
     def __init__(self, connection: Connection, numbers: Sequence[int], wall_ms: int) -> None:
         self.connection = connection
         self.numbers = numbers
         self.wall_ms = wall_ms
         self.lanes = Lanes(connection)
+        self.later = Later(connection)
         self.freed = False
 
     @property
     def node(self) -> int:
         return self.numbers[-1]
+
+    async def write(self) -> None:
+        """Write what waits for the end: then, and before a statement that has to see it."""
+        await self.later.write(*self.lanes.changes())
 
 
 class Operation(Protocol):
@@ -139,6 +145,7 @@ class Writer:
         self._queue: deque[_Ticket] = deque()
         self._wake = asyncio.Event()
         self._connection: Connection | None = None
+        self._begun = False
         self._doubtful: list[Taken] = []
         self._failures = 0
         self._not_before = 0.0
@@ -263,11 +270,13 @@ class Writer:
         at = Transaction(connection, self._numbers, self._wall_ms())
         began = self._loop.time()
         try:
-            await self._sessions.begin(connection)
+            if not self._begun:
+                await self._sessions.begin(connection)
+            self._begun = False
             organizations = {one for o in operations for one in o.organizations}
             await at.lanes.lock(organizations, {one for o in operations for one in o.channels})
             answers = [await operation.run(at) for operation in operations]
-            await at.lanes.write()
+            await at.write()
         except Exception as error:
             self.counts.failed("rolled_back")
             fault = store_fault(error)
@@ -280,8 +289,10 @@ class Writer:
             self._disconnect()
             raise
         ready = self._loop.time()
+        # The next one begins with it, where there is one: one answer less to wait for.
+        more = bool(self._queue) and self._sessions.prepared
         try:
-            if await connection.execute("COMMIT") != "COMMIT":
+            if await connection.execute("COMMIT AND CHAIN" if more else "COMMIT") != "COMMIT":
                 raise AssertionError("an error inside of the transaction was passed over")
         except BaseException as error:
             self.counts.failed("unknown")
@@ -289,6 +300,7 @@ class Writer:
             for operation, answer in zip(operations, answers, strict=True):
                 self._doubtful += operation.taken(answer)
             raise CommitUnknown from error
+        self._begun = more
         self.counts.committed(len(operations), began, ready, self._loop.time())
         if at.freed:
             self._freed()
@@ -308,6 +320,7 @@ class Writer:
             return connection
         if self._loop.time() < self._not_before:
             raise Unavailable("The database is not available.")
+        self._begun = False
         try:
             self._connection = connection = await self._sessions.open()
         except Exception as error:
@@ -320,6 +333,7 @@ class Writer:
 
     def _disconnect(self) -> None:
         connection, self._connection = self._connection, None
+        self._begun = False
         if connection is not None:
             connection.terminate()
 

@@ -1,11 +1,17 @@
 """That fairness is measured at all: one small pair. What it says is for `make bench`."""
 
+import os
 from pathlib import Path
 
 import pytest
 from bench.fairness import Asked, measure
 
-pytestmark = pytest.mark.long
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.skipif(
+        "TOCSIN_TEST_EVERYTHING" not in os.environ, reason="TOCSIN_TEST_EVERYTHING is not set"
+    ),
+]
 
 
 def test_one_pair_is_measured(tmp_path: Path) -> None:

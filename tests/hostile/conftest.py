@@ -53,7 +53,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.long)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def at_rest() -> Iterator[None]:
     """Nothing is changed by the minute that no row has asked for, and a machine that stands still
     makes no answer another one."""
@@ -62,7 +62,7 @@ def at_rest() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="session", params=["sqlite", "postgres"])
+@pytest.fixture(scope="module", params=["sqlite", "postgres"])
 async def world(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, at_rest: None
 ) -> AsyncIterator[World]:

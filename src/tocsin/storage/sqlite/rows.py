@@ -13,9 +13,9 @@ from typing import Any
 import msgspec
 
 ROWS_PER_STEP = 1_000
-PARAMETERS_MAX = 6_000
+PARAMETERS_MAX = 4_000
 
-_CHUNKS = (512, 256, 128, 64, 32, 16, 8, 4, 2, 1)
+_CHUNKS = (256, 128, 64, 32, 16, 8, 4, 2, 1)
 
 Row = tuple[Any, ...]
 

@@ -371,7 +371,7 @@ def connect(
         "synchronous = FULL",
         "wal_autocheckpoint = 4000",
         f"journal_size_limit = {WAL_BYTES_MAX}",
-        "cache_size = -12000",
+        "cache_size = -10000",
         "temp_store = MEMORY",
         "foreign_keys = ON",
         "secure_delete = ON",  # what is erased is gone; many builds of SQLite have it on anyway

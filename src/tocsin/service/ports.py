@@ -6,18 +6,21 @@ from typing import Protocol
 from tocsin.domain.model import Attempt, ChannelId, OrganizationId
 from tocsin.storage.base import Held
 
+Wanted = tuple[OrganizationId, ChannelId, int]
+"""Room for one delivery: whose it is, to which channel it goes, and its payload's bytes."""
+
 
 class Dispatch(Protocol):
     """This node's hands: it takes claimed deliveries and sends them."""
 
-    def reserve(self, wanted: Sequence[tuple[OrganizationId, ChannelId, int]]) -> list[bool]:
-        """Say for each (organization, channel, payload bytes) whether it may be claimed at birth.
+    def reserve(self, wanted: Sequence[Wanted]) -> list[bool]:
+        """Say for each whether it may be claimed at birth.
 
         What is granted is held until `offer` or `unreserve`.
         """
         ...
 
-    def unreserve(self, granted: Sequence[tuple[OrganizationId, ChannelId, int]]) -> None:
+    def unreserve(self, granted: Sequence[Wanted]) -> None:
         """Give back what was granted and not claimed after all."""
         ...
 

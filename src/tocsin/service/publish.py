@@ -38,7 +38,7 @@ from tocsin.domain.model import (
 from tocsin.domain.permissions import Caller
 from tocsin.service.intake import UNBOUNDED, Intake
 from tocsin.service.notices import SOURCE, Notice, event_of
-from tocsin.service.ports import Dispatch
+from tocsin.service.ports import Dispatch, Wanted
 from tocsin.service.routing import Route, Routes, Routing
 from tocsin.service.sight import Sight
 from tocsin.storage.base import (
@@ -93,9 +93,6 @@ class Accepted(Struct):
 
 
 Answer = Accepted | TocsinError
-
-Wanted = tuple[OrganizationId, ChannelId, int]
-"""What is asked of `Dispatch.reserve` for one delivery."""
 
 _Match = tuple[EventDraft, ProjectId | None, Sequence[Route], Unmatched | None]
 """A draft with its project and the routes that want it, or why there is none."""

@@ -8,10 +8,10 @@ import msgspec
 
 from tocsin.domain.model import ChannelId, Unmatched
 from tocsin.storage.base import Added, Duplicate, NewEvent, Stale, Stored
-from tocsin.storage.sqlite.batches import AddBatch
+from tocsin.storage.sqlite.batches import WAITING, AddBatch, waiting_row
 from tocsin.storage.sqlite.known import Known
 from tocsin.storage.sqlite.noting import count_accepted
-from tocsin.storage.sqlite.rows import Row, Rows, Values, field, number, rest, texts
+from tocsin.storage.sqlite.rows import Row, Rows, Values, texts
 
 # One row, so that the interpreter lock changes hands once and not once per row.
 _VERSIONS = """
@@ -48,16 +48,14 @@ _EVENTS = Values(
     "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
 )
 # The event is there already, and has the rest.
-_ID, _EVENT_ID, _CHANNEL_ID = field(1, 24), field(25, 24), field(49, 24)
-_DUE_MS, _SEQ, _ORIGIN = number(74, 15), number(89, 15), rest(104)
-_MINE = f"{field(73, 1)} = '1' AND {_CHANNEL_ID} IN (SELECT value FROM json_each(?2))"
+_MINE = f"{WAITING.number(3)} AND {WAITING.text(2)} IN (SELECT value FROM json_each(?2))"
 _DELIVERIES = Rows(
     "INSERT INTO deliveries (id, event_id, organization_id, channel_id, project_id, event_type,"
     " origin, status, due_ms, node, claim, step, attempt_count, lost, created_at, seq)"
-    f" SELECT {_ID}, e.id, e.organization_id, {_CHANNEL_ID}, e.project_id, e.type, {_ORIGIN},"
-    f" 'waiting', {_DUE_MS}, CASE WHEN {_MINE} THEN ?3 ELSE 0 END, {_MINE}, 0, 0, 0,"
-    f" e.created_at, nullif({_SEQ}, 0)"
-    f" FROM json_each(?1) CROSS JOIN events AS e ON e.id = {_EVENT_ID}"
+    f" SELECT {WAITING.text(0)}, e.id, e.organization_id, {WAITING.text(2)}, e.project_id, e.type,"
+    f" {WAITING.rest}, 'waiting', {WAITING.number(4)}, CASE WHEN {_MINE} THEN ?3 ELSE 0 END,"
+    f" {_MINE}, 0, 0, 0, e.created_at, nullif({WAITING.number(5)}, 0)"
+    f" FROM json_each(?1) CROSS JOIN events AS e ON e.id = {WAITING.text(1)}"
 )
 _NUMBERS = "UPDATE lanes SET last_seq = last_seq + ? WHERE channel_id = ? RETURNING last_seq"
 # Lanes that got free deliveries, each with the earliest due moment of these. An ordered lane waits
@@ -155,13 +153,13 @@ def _insert(
 
 
 def _numbered(
-    connection: sqlite3.Connection, channel_id: ChannelId, parts: list[tuple[str, str]]
+    connection: sqlite3.Connection, channel_id: ChannelId, parts: list[tuple[Row, str]]
 ) -> list[str]:
     """The rows of an ordered lane's deliveries, with its next numbers."""
     found = connection.execute(_NUMBERS, (len(parts), channel_id)).fetchall()
     last = found[0][0] if found else len(parts)
     first = last - len(parts) + 1
-    return [f"{head}{seq:15}{origin}" for seq, (head, origin) in enumerate(parts, first)]
+    return [waiting_row(fields, seq, origin) for seq, (fields, origin) in enumerate(parts, first)]
 
 
 def _opened(connection: sqlite3.Connection, known: Known, batch: AddBatch) -> set[ChannelId]:

@@ -11,11 +11,14 @@ from tocsin.domain.model import ChannelId, Origin, Status
 from tocsin.storage.base import NewEvent, Settlement
 from tocsin.storage.notes import minute_rows, project_rows
 from tocsin.storage.settlements import tallied
-from tocsin.storage.sqlite.rows import Row, texts
+from tocsin.storage.sqlite.rows import Layout, Row, texts
 
-HEAD_CHARS = 24 + 24 + 24 + 1 + 15
-PLAIN_CHARS = 24 + 10 + 3 + 15 + 24 + 10 + 15 + 10 + 1
-_NO_NUMBER = " " * 15
+WAITING = Layout(24, 24, 24, 1, 15, 15)
+"""A new delivery: id, event, channel, whether to claim it, due moment, number (blank where its
+channel is not ordered), and its origin."""
+DONE = Layout(24, 10, 3, 15, 24, 10, 15, 10, 1)
+"""A plain success: delivery, claim, status code (0: none), end, organization, number, start,
+duration, whether there is a body, and the body."""
 
 B = TypeVar("B")
 T = TypeVar("T")
@@ -51,8 +54,8 @@ class AddBatch:
     def __init__(self, items: Sequence[NewEvent], node: int) -> None:
         plain: list[str] = []
         self.events: list[Row] = []
-        # Rows that lack their number: what stands before and behind it.
-        self.numbered: dict[ChannelId, list[tuple[str, str]]] = {}
+        # What is to be numbered: the fields before that, and the origin.
+        self.numbered: dict[ChannelId, list[tuple[Row, str]]] = {}
         # Channels to be claimed from, with the due moment of the first delivery that is.
         self.wanted: dict[ChannelId, int] = {}
         # The earliest moment of what stays free if its lane is shut, and of what does anyway.
@@ -89,15 +92,21 @@ class AddBatch:
                     self.unwanted[channel_id] = due_ms
                 if due_ms < self.free.get(channel_id, due_ms + 1):
                     self.free[channel_id] = due_ms
-                head = "%s%s%s%d%15d" % (delivery.id, event_id, channel_id, claim, due_ms)  # noqa: UP031 - hot
-                if len(head) != HEAD_CHARS:
-                    raise ValueError("an id or a moment is not as long as it must be")
+                fields = (delivery.id, event_id, channel_id, int(claim), due_ms)
                 if delivery.ordered:
-                    self.numbered.setdefault(channel_id, []).append((head, origin))
+                    self.numbered.setdefault(channel_id, []).append((fields, origin))
                 else:
-                    plain.append(f"{head}{_NO_NUMBER}{origin}")
+                    plain.append(waiting_row(fields, "", origin))
         self.plain = texts(plain)
         self.counts = project_rows(items, node)
+
+
+def waiting_row(fields: Row, number: int | str, origin: str) -> str:
+    """The row of a new delivery; raises ValueError if something in it is too long."""
+    head = WAITING.template % (*fields, number)
+    if len(head) != WAITING.chars:
+        raise ValueError("an id or a moment is not as long as it must be")
+    return head + origin
 
 
 class SettleBatch:
@@ -130,7 +139,7 @@ def _plain_row(item: Settlement) -> str | None:
         or (body is not None and "\0" in body)
     ):
         return None
-    head = "%s%10d%3d%15d%s%10d%15d%10d%d" % (  # noqa: UP031 - hot
+    head = DONE.template % (
         item.id,
         item.claim,
         attempt.status_code or 0,
@@ -139,8 +148,8 @@ def _plain_row(item: Settlement) -> str | None:
         attempt.number,
         attempt.started_at,
         attempt.duration_ms,
-        body is not None,
+        int(body is not None),
     )
-    if len(head) != PLAIN_CHARS:
+    if len(head) != DONE.chars:
         return None
     return f"{head}{body}" if body else head

@@ -62,8 +62,7 @@ def texts(rows: Sequence[str]) -> list[str]:
 
 
 class Rows:
-    """A statement that reads its rows from `json_each(?1)`; `field`, `number` and `rest` are parts
-    of a row, whose first place is 1."""
+    """A statement that reads its rows from `json_each(?1)`; a `Layout` says what is in them."""
 
     def __init__(self, statement: str) -> None:
         self._statement = statement
@@ -76,16 +75,27 @@ class Rows:
         return changed
 
 
-def field(at: int, width: int) -> str:
-    """The text of a field, as SQL."""
-    return f"substr(value, {at}, {width})"
+class Layout:
+    """Where the fields of a row are: so many, of these widths, and the rest.
 
+    `template % values` is a row without its rest. It has `chars` characters; one of any other
+    length has a value that does not fit.
+    """
 
-def number(at: int, width: int) -> str:
-    """The number in a field, as SQL; blanks are 0."""
-    return f"CAST(substr(value, {at}, {width}) AS INTEGER)"
+    def __init__(self, *widths: int) -> None:
+        self._widths = widths
+        self.template = "".join(f"%{width}s" for width in widths)
+        self.chars = sum(widths)
 
+    def text(self, at: int) -> str:
+        """The text of a field, as SQL."""
+        return f"substr(value, {1 + sum(self._widths[:at])}, {self._widths[at]})"
 
-def rest(at: int) -> str:
-    """The text from here to the end of the row, as SQL."""
-    return f"substr(value, {at})"
+    def number(self, at: int) -> str:
+        """The number in a field, as SQL; blanks are 0."""
+        return f"CAST({self.text(at)} AS INTEGER)"
+
+    @property
+    def rest(self) -> str:
+        """What stands behind the last field, as SQL."""
+        return f"substr(value, {1 + self.chars})"

@@ -11,11 +11,11 @@ from tocsin.storage.base import Settled, Settlement
 from tocsin.storage.notes import Note, disabled_note, minute_rows
 from tocsin.storage.settlements import Tally, attempt_row, move_row, tallied
 from tocsin.storage.sqlite.adding import one_value
-from tocsin.storage.sqlite.batches import SettleBatch
+from tocsin.storage.sqlite.batches import DONE, SettleBatch
 from tocsin.storage.sqlite.claiming import cancel_where_dropped
 from tocsin.storage.sqlite.known import Known
 from tocsin.storage.sqlite.noting import watch
-from tocsin.storage.sqlite.rows import Row, Rows, Values, field, number, rest
+from tocsin.storage.sqlite.rows import Row, Rows, Values
 from tocsin.storage.sqlite.streaks import move_streaks, streaks_of
 
 _ATTEMPTS = Values(
@@ -28,16 +28,16 @@ _ATTEMPTS = Values(
 _PLAIN_ATTEMPTS = Rows(
     "INSERT INTO attempts (delivery_id, claim, status_code, organization_id, number, started_at,"
     " duration_ms, outcome, response_body, superseded)"
-    f" SELECT {field(1, 24)}, {number(25, 10)}, nullif({number(35, 3)}, 0), {field(53, 24)},"
-    f" {number(77, 10)}, {number(87, 15)}, {number(102, 10)}, 'delivered',"
-    f" CASE {field(112, 1)} WHEN '1' THEN {rest(113)} END, 0"
+    f" SELECT {DONE.text(0)}, {DONE.number(1)}, nullif({DONE.number(2)}, 0), {DONE.text(4)},"
+    f" {DONE.number(5)}, {DONE.number(6)}, {DONE.number(7)}, 'delivered',"
+    f" CASE WHEN {DONE.number(8)} THEN {DONE.rest} END, 0"
     " FROM json_each(?1) WHERE true ON CONFLICT DO NOTHING"
 )
 _PLAIN_MOVE = Rows(
     "UPDATE deliveries SET status = 'delivered', node = 0, attempt_count = attempt_count + 1,"
     " finished_at = v.finished_at, last_status_code = nullif(v.status_code, 0), last_error = NULL"
-    f" FROM (SELECT {field(1, 24)} AS id, {number(25, 10)} AS claim,"
-    f" {number(35, 3)} AS status_code, {number(38, 15)} AS finished_at FROM json_each(?1)) AS v"
+    f" FROM (SELECT {DONE.text(0)} AS id, {DONE.number(1)} AS claim,"
+    f" {DONE.number(2)} AS status_code, {DONE.number(3)} AS finished_at FROM json_each(?1)) AS v"
     " WHERE deliveries.id = v.id AND deliveries.claim = v.claim"
     " AND deliveries.node = ?2 AND +deliveries.status = 'waiting'"
 )

@@ -48,7 +48,8 @@ class Batcher(Generic[T, R]):
     `run` returns one result per item; a result that is an exception is raised to that item's
     waiter, an exception from `run` itself to all of its waiters. A waiter that is cancelled does
     not disturb the call. `weight_max` bounds the sum of weights of one call (a single heavier item
-    goes alone). Nothing bounds what waits: callers refuse or hold back before `submit`, by `fits`.
+    goes alone). Each call waits for `turn` first, and gathers until then. Nothing bounds what
+    waits: callers refuse or hold back before `submit`, by `fits`.
     """
 
     def __init__(
@@ -56,7 +57,9 @@ class Batcher(Generic[T, R]):
         run: Callable[[list[T]], Awaitable[Sequence[R | BaseException]]],
         *,
         weight_max: int,
+        turn: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
+        self._turn = turn
         self._run = run
         self._weight_max = weight_max
         self._lines: dict[str, _Line[T, R]] = {}
@@ -92,6 +95,8 @@ class Batcher(Generic[T, R]):
     async def _drain(self) -> None:
         try:
             while self._lines:
+                if self._turn is not None:
+                    await self._turn()
                 batch = self._take()
                 try:
                     results = await self._run([item for item, _, _ in batch])

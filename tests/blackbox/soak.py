@@ -19,7 +19,7 @@ from tests.blackbox.server import Tenant
 STEADY = ("/steady/0", "/steady/1", "/steady/2")
 FLAPPING, SLOW, IN_ORDER, DEAD = "/flapping", "/slow", "/in-order", "/dead"
 
-HANG_TIMEOUT_SECONDS = 2
+HANG_TIMEOUT_SECONDS = 4
 OUTAGE_EVERY_SECONDS, OUTAGE_SECONDS = 25.0, 4.0
 FAULTS_MAX = 4
 """From so many attempts on a delivery is let through, unless everything is down."""
@@ -27,7 +27,7 @@ SLOW_REPLY_SECONDS = 0.5
 ORDERED_REPLY_SECONDS = 0.004
 DEAD_STEPS_SECONDS = (2, 4)
 SAMPLE_SECONDS = 1.0
-UP_SECONDS_MAX = 120.0
+UP_SECONDS_MAX = 200.0
 AGAIN_SECONDS = 0.05
 
 CUT_HEAD = b"HTTP/1.1 200 OK\r\ncontent-le"
@@ -59,6 +59,7 @@ class Success(Struct, frozen=True):
     """One answer that says 2xx, when it was written."""
 
     at: float
+    attempt: int
     delivery_id: str
 
 
@@ -130,7 +131,9 @@ class Ledger(Receiver):
         if receipt.path == IN_ORDER:
             self.in_order.append((number, receipt.at, now))
         if answer.data.startswith(b"HTTP/1.1 2") and b"\r\n\r\n" in answer.data:
-            self.succeeded[receipt.path, number].append(Success(now, receipt.delivery_id))
+            self.succeeded[receipt.path, number].append(
+                Success(now, receipt.attempt, receipt.delivery_id)
+            )
 
 
 class Clock:

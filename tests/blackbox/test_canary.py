@@ -62,6 +62,7 @@ def any_form(secret: str, content: bytes) -> bool:
     return any(form in content for form in forms if len(form) >= 6)
 
 
+@pytest.mark.long
 async def test_no_secret_can_be_read_where_it_does_not_belong(
     tmp_path: Path,
     new_server: NewServer,

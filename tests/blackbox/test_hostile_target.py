@@ -130,6 +130,7 @@ def stack() -> Iterator[ExitStack]:
         yield found
 
 
+@pytest.mark.long
 def test_hostile_targets_beside_a_healthy_one(
     tenant: Tenant, service: Server, receiver: Receiver, stack: ExitStack
 ) -> None:

@@ -163,7 +163,8 @@ def with_keys(server: Server, *keys: str) -> Server:
     return server
 
 
-@pytest.mark.parametrize("store", ["sqlite", pytest.param("postgres", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("store", ["sqlite", "postgres"])
 def test_the_master_key_is_rotated_while_deliveries_go_on(
     new_server: NewServer, receiver: Receiver, store: str
 ) -> None:

@@ -5,9 +5,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import pytest
 from tests.blackbox.conftest import NewServer
 from tests.blackbox.receiver import Receiver
 from tests.blackbox.server import Server, until
+
+pytestmark = pytest.mark.long
 
 NOTICED_SECONDS_MAX = 60.0
 HEALED_SECONDS_MAX = 60.0

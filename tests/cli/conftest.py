@@ -5,12 +5,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.cli.running import Cli, Inside
+from tests.cli.running import Cli, Forks, Inside
+
+
+@pytest.fixture(scope="session")
+def forks() -> Iterator[Forks]:
+    with Forks() as started:
+        yield started
 
 
 @pytest.fixture
-def cli(tmp_path: Path) -> Cli:
-    return Cli(tmp_path)
+def cli(tmp_path: Path, forks: Forks) -> Cli:
+    return Cli(tmp_path, forks)
 
 
 @pytest.fixture
@@ -25,9 +31,9 @@ def inside(
 
 
 @pytest.fixture(scope="session")
-def beside(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cli]:
+def beside(tmp_path_factory: pytest.TempPathFactory, forks: Forks) -> Iterator[Cli]:
     """A command line whose folder a server runs from, with an organization and a project."""
-    cli = Cli(tmp_path_factory.mktemp("beside"), TOCSIN_ORG="acme")
+    cli = Cli(tmp_path_factory.mktemp("beside"), forks, TOCSIN_ORG="acme")
     with cli.serving():
         cli.good("orgs", "create", "Acme")
         cli.good("projects", "create", "iOS app", "--slug", "ios")

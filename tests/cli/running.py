@@ -2,25 +2,73 @@
 
 import json
 import os
+import select
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.cli import fork_server
 
 from tocsin.cli.tree import run
 
 TIMEOUT_SECONDS = 240
 
 
+class Forks:
+    """Runs one command after the other in processes that are forked, which saves them the imports:
+    most of the time that a command takes. A context manager."""
+
+    def __enter__(self) -> "Forks":
+        self._server = subprocess.Popen(
+            [sys.executable, "-P", fork_server.__file__],
+            env=os.environ | {"PYTHONWARNINGS": "error"},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.communicate(timeout=TIMEOUT_SECONDS)
+
+    def run(
+        self, arguments: Sequence[str], folder: Path, environment: Mapping[str, str], stdin: str
+    ) -> subprocess.CompletedProcess[str]:
+        """One command, however it ends."""
+        assert self._server.stdin is not None
+        assert self._server.stdout is not None
+        with tempfile.TemporaryDirectory() as place:
+            given, out, errors = files = [Path(place) / name for name in ("in", "out", "err")]
+            given.write_text(stdin)
+            out.touch()
+            errors.touch()
+            asked = {
+                "arguments": arguments,
+                "folder": str(folder),
+                "environment": dict(environment),
+                "files": [str(file) for file in files],
+            }
+            self._server.stdin.write(json.dumps(asked) + "\n")
+            self._server.stdin.flush()
+            if not select.select([self._server.stdout], [], [], TIMEOUT_SECONDS)[0]:
+                raise subprocess.TimeoutExpired(list(arguments), TIMEOUT_SECONDS)
+            code = int(self._server.stdout.readline())
+            return subprocess.CompletedProcess(
+                list(arguments), code, out.read_text(), errors.read_text()
+            )
+
+
 class Cli:
     """Runs `tocsin …` in a folder of its own, with none of this machine's settings."""
 
-    def __init__(self, folder: Path, **environment: str) -> None:
+    def __init__(self, folder: Path, forks: Forks, **environment: str) -> None:
         self.folder = folder
+        self._forks = forks
         self._environment = {
             name: value for name, value in os.environ.items() if not name.startswith("TOCSIN_")
         }
@@ -36,15 +84,7 @@ class Cli:
         self, *arguments: str, env: Mapping[str, str] | None = None, stdin: str = ""
     ) -> subprocess.CompletedProcess[str]:
         """One command, however it ends."""
-        return subprocess.run(
-            [sys.executable, "-m", "tocsin", *arguments],
-            cwd=self.folder,
-            env=self.environment(env),
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=TIMEOUT_SECONDS,
-        )
+        return self._forks.run(arguments, self.folder, self.environment(env), stdin)
 
     def good(self, *arguments: str, **options: Any) -> str:
         """What a command prints that must end with 0."""

@@ -48,7 +48,8 @@ OPERATOR = Caller(
 class Receiver:
     """A target on loopback: answers by script and remembers what came."""
 
-    def __init__(self) -> None:
+    def __init__(self, port: int = 0) -> None:
+        self._port = port
         self.bodies: list[bytes] = []
         self.heads: list[bytes] = []
         self.script: list[bytes] = []
@@ -59,7 +60,7 @@ class Receiver:
         self._came = asyncio.Condition()
 
     async def __aenter__(self) -> "Receiver":
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self._port)
         self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}/hook"
         return self
 

@@ -158,6 +158,7 @@ class World:
             lane, item = taken
             assert lane.in_flight <= lane.limit, "no more than it may"
             assert lane.policy is not None
+            assert lane.pacing is None or lane.pacing.until_ms <= self.now.ms, "not in a pause"
             if lane.policy.ordered:
                 assert lane.in_flight + lane.settling == 1, "never two of an ordered lane"
             if lane.policy.cap is not None:
@@ -169,9 +170,19 @@ class World:
             lane, item = self.under_way.pop(at % len(self.under_way))
             if how == "nothing":
                 self.released([item])
+            elif how != "delivered":
+                self.lanes.failed(lane, 0 if how == "in vain" else None)
             self.lanes.sent(lane, success=how == "delivered", settling=how != "nothing")
             if how != "nothing":
                 self.settling.append(item)
+
+    def dies(self, channel: str, count: int) -> None:
+        """Its next attempts fail at once."""
+        for _ in range(count):
+            self.take(1)
+            if self.under_way and self.under_way[-1][1].channel_id == channel:
+                self.end(-1, "in vain")
+                self.settle()
 
     def settle(self) -> None:
         done, self.settling = self.settling, []
@@ -245,8 +256,9 @@ _STEPS = st.one_of(
     st.tuples(
         st.just("end"),
         st.integers(0, 80),
-        st.sampled_from(["delivered", "delivered", "failed", "nothing"]),
+        st.sampled_from(["delivered", "delivered", "failed", "in vain", "nothing"]),
     ),
+    st.tuples(st.just("dies"), _CHANNEL, st.integers(1, 20)),
     st.tuples(st.just("settle")),
     st.tuples(st.just("later"), st.sampled_from([TICK_MS, 1_000, 5_000])),
     st.tuples(st.just("drop"), _CHANNEL),

@@ -164,3 +164,30 @@ def test_a_hold_takes_also_what_waits_to_be_alone() -> None:
     found.offer([item], reserved=False)
     assert found.hold(ChannelId("a"), 10**9) == [item]
     assert found.take() is None
+
+
+def test_no_room_is_kept_for_what_can_only_come_by_a_claim() -> None:
+    found = lanes()
+    want = (organization(1), ChannelId("1.0"), 2)
+    found.look_behind([held("1.0"), held("1.0"), held("1.1")], 2, [])
+    assert found.reserve([want]) == [False]
+    assert found.reserve([(organization(1), ChannelId("1.1"), 2)]) == [True]
+    # What a claim has left out may still have more.
+    found.look_behind([], 2, [ChannelId("1.0")])
+    assert found.reserve([want]) == [False]
+    found.look_behind([held("1.0")], 2, [])
+    assert found.reserve([want]) == [True]
+
+
+def test_what_is_being_settled_takes_its_room_once() -> None:
+    found = lanes()
+    while ChannelId("1.0") not in found.full():
+        assert found.reserve([(organization(1), ChannelId("1.0"), 2)]) == [True]
+    lane = found.lane(ChannelId("1.0"))
+    assert lane is not None
+    lane.settling = 1
+    assert ChannelId("1.0") not in found.full()
+    while found.reserve([(organization(1), ChannelId("1.0"), 2)]) == [True]:
+        pass
+    lane.settling = lane.held
+    assert ChannelId("1.0") in found.full()

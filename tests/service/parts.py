@@ -1,5 +1,6 @@
 """The use cases on a real store, wired as the app does, with hands that send nothing."""
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
@@ -68,11 +69,13 @@ class MovableClock(Clock):
 
 
 class Hands:
-    """A `Dispatch` whose probes always end as `outcome`; it notes what it was told."""
+    """A `Dispatch` whose probes end as `outcome` once `open` is set; it notes what it was told."""
 
     def __init__(self, store: SqliteStore) -> None:
         self._store = store
         self.outcome = "delivered"
+        self.open = asyncio.Event()
+        self.open.set()
         self.woken: list[int] = []
         self.probed: list[Held] = []
 
@@ -93,6 +96,7 @@ class Hands:
 
     async def probe(self, held: Held) -> Attempt:
         self.probed.append(held)
+        await self.open.wait()
         record = AttemptRecord(
             number=held.number,
             started_at=now_ms(),

@@ -190,3 +190,22 @@ async def test_a_flood_fits_no_more_while_others_do() -> None:
     calls.go.set()
     await batcher.close()
     assert batcher.fits("flood", 1_000)
+
+
+async def test_a_call_takes_what_has_come_by_its_turn() -> None:
+    calls = Calls()
+    calls.go.set()
+    turn = asyncio.Event()
+
+    async def wait() -> None:
+        await turn.wait()
+
+    batcher: Batcher[str, str] = Batcher(calls.run, weight_max=10, turn=wait)
+    first = batcher.submit("first")
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert calls.batches == []
+    second = batcher.submit("second")
+    turn.set()
+    assert (await first, await second) == ("first", "second")
+    assert calls.batches == [["first", "second"]]

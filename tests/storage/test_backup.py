@@ -50,7 +50,7 @@ async def test_a_copy_holds_all_that_was_stored_while_it_was_made(tmp_path: Path
         await copying
         # It has not begun again because of them, and it could not have waited for quiet.
         done = [seen[0] for seen in told]
-        assert len(done) >= 5
+        assert len(done) >= 3
         assert all(a <= b for a, b in itertools.pairwise(done))
         assert done[-1] == told[-1][1] == target.stat().st_size
         await add(store, channel, 1)

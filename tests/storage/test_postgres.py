@@ -188,6 +188,42 @@ async def test_rows_of_any_day_find_a_partition(database: str) -> None:
         assert [row["name"] for row in found] == [name_of("events", day) for day in days]
 
 
+async def test_whoever_waits_for_the_turn_goes_together(database: str) -> None:
+    async with opened(database) as store:
+        channel = await make_channel(store)
+        first, second = new_event(channel), new_event(channel)
+        await store.turn()  # nothing is under way
+        await store.add([first])
+        blocker = await asyncpg.connect(database)
+        try:
+            async with blocker.transaction():
+                await blocker.execute("SELECT FROM lanes WHERE channel_id = $1 FOR UPDATE", channel)
+                third = asyncio.create_task(store.add([new_event(channel)]))
+                for _ in range(10):
+                    await asyncio.sleep(0)  # it has begun
+
+                async def settle() -> None:
+                    await store.turn()
+                    await store.settle([settlement(born(first))])
+
+                async def add() -> None:
+                    await store.turn()
+                    await store.add([second])
+
+                both = asyncio.gather(settle(), add())
+                await asyncio.sleep(0)
+                assert not third.done()
+            await asyncio.gather(third, both)
+        finally:
+            await blocker.close()
+        # What one transaction has written bears its number.
+        attempt = await one(store, "SELECT xmin::text AS number FROM attempts")
+        event = await one(
+            store, f"SELECT xmin::text AS number FROM events WHERE id = '{second.event.id}'"
+        )
+        assert attempt["number"] == event["number"]
+
+
 async def test_two_nodes_claim_nothing_twice(database: str) -> None:
     async with opened(database) as first, opened(database) as second:
         assert first.node != second.node

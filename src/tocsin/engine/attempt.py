@@ -360,6 +360,8 @@ class DeliveryAttempt:
         )
         if means.traces is not None:
             self._trace(means.traces, record)
+        if not delivered and self.lane is not None:
+            means.lanes.failed(self.lane, duration_ms if reply is None else None)
         means.settler.put(settlement, self._settled)
         self.record = record
         return delivered

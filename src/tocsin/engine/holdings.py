@@ -5,10 +5,12 @@ much as is still free, and a lane as much as is left of that; a little it may al
 reserve as large as the room. What gets no room waits in the database.
 """
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 from tocsin.domain.model import ChannelId, OrganizationId
 from tocsin.engine.lane import Lane, Share
+from tocsin.storage.base import Held
 
 HELD_MAX = 10_000
 HELD_MIN = 500
@@ -37,6 +39,8 @@ class Holdings:
         self._claim_min = int(self._held_max * CLAIM_OF_HELD)
         self._lanes: dict[ChannelId, Lane] = {}
         self._shares: dict[OrganizationId, Share] = {}
+        self._special: set[Lane] = set()
+        self._behind: set[ChannelId] = set()
         self.held = 0
         self.bytes = 0
         self.accepting = True
@@ -71,7 +75,7 @@ class Holdings:
         return [lane.channel_id for lane in self._lanes.values() if self._full(lane, now_ms)]
 
     def _full(self, lane: Lane, now_ms: int) -> bool:
-        return not self._fits(lane, 2) or lane.blocked_until_ms > now_ms
+        return not self._fits(lane, 2, lane.settling) or lane.blocked_until_ms > now_ms
 
     def still_full(
         self, channels: Sequence[ChannelId], organizations: Sequence[OrganizationId]
@@ -85,9 +89,23 @@ class Holdings:
             for channel_id in channels
         ) and set(organizations) <= set(self.over())
 
-    def _fits(self, lane: Lane, times: int) -> bool:
-        """Whether a lane that held so many times as much might hold more."""
-        share, held = lane.share, lane.held * times
+    def look_behind(self, held: Sequence[Held], lane_room: int, full: Sequence[ChannelId]) -> None:
+        """Learn from a claim which lanes have more due than it took.
+
+        What is new of these can't be held at birth: to keep room for it would be in vain.
+        """
+        taken = Counter(item.channel_id for item in held)
+        behind = {channel_id for channel_id, count in taken.items() if count >= lane_room}
+        self._behind = behind | self._behind.intersection(full)
+
+    def _fits_new(self, lane: Lane) -> bool:
+        """Whether a lane may hold what is published now."""
+        return lane.channel_id not in self._behind and self._fits(lane, 1)
+
+    def _fits(self, lane: Lane, times: int, leaving: int = 0) -> bool:
+        """Whether a lane that held so many times as much might hold more; of that so many leave
+        as soon as they are settled, and count once."""
+        share, held = lane.share, lane.held * times - leaving
         if (
             held + share.held < self._held_max - self.held
             and lane.bytes * times + share.bytes < HELD_BYTES_MAX - self.bytes
@@ -111,3 +129,21 @@ class Holdings:
         lane.share.bytes -= size
         self.held -= 1
         self.bytes -= size
+
+    # Upkeep
+
+    def prune(self) -> None:
+        """Forget lanes that hold nothing; called now and then."""
+        now_ms = self._now_ms()
+        for channel_id in [
+            channel_id
+            for channel_id, lane in self._lanes.items()
+            if not lane.held
+            and lane.blocked_until_ms <= now_ms
+            and (lane.bucket is None or lane.bucket.full(now_ms))
+        ]:
+            self._special.discard(self._lanes.pop(channel_id))
+        used = {lane.share.organization_id for lane in self._lanes.values()}
+        for organization_id in [o for o in self._shares if o not in used]:
+            if not self._shares[organization_id].queued:
+                del self._shares[organization_id]

@@ -6,6 +6,7 @@ from msgspec import Struct
 
 from tocsin.domain.model import Channel, ChannelId, OrganizationId, RateLimit
 from tocsin.engine.buckets import Bucket
+from tocsin.engine.pacing import PACED_HELD, Pacing
 from tocsin.engine.slowness import Pace
 from tocsin.storage.base import Held
 
@@ -84,6 +85,7 @@ class Lane:
         "left_out",
         "limit",
         "pace",
+        "pacing",
         "policy",
         "queue",
         "ready",
@@ -122,8 +124,9 @@ class Lane:
         self.tripped = False  # blocked by its breaker
         self.pace: Pace | None = None
         self.ended = 0  # since the last tick
+        self.pacing: Pacing | None = None  # its last attempt had no reply
         self.slow = False
-        self.guarded = False  # a turn needs more than a place: slow, or with a bucket
+        self.guarded = False  # a turn needs more than a place: slow, paced, or with a bucket
 
     def fit(self) -> None:
         """Work the limit out anew."""
@@ -132,6 +135,8 @@ class Lane:
             self.limit = 0
             return
         limit = min(self.window, SLOW_LANE_MAX) if self.slow else self.window
+        if self.paced:
+            limit = 1
         if self.failing:
             # Each failure may be the one that opens its breaker: that is known with its commit.
             limit -= self.settling
@@ -139,7 +144,7 @@ class Lane:
             # In flight is until the commit of the outcome.
             limit = min(limit, self.cap - self.settling)
         self.limit = limit
-        self.guarded = self.slow or self.bucket is not None
+        self.guarded = self.slow or self.paced or self.bucket is not None
 
     def learn(self, policy: Policy, cap: int, *, since_ms: int, now_ms: int) -> None:
         """Take over what the channel asks for. A channel that was changed starts slowly again: it
@@ -148,6 +153,7 @@ class Lane:
             self.window = 1
             self.blocked_until_ms = 0
             self.tripped = False
+            self.pacing = None
         self.version = policy.version
         self.policy = policy
         self.special = self.failing or not policy.plain
@@ -191,9 +197,28 @@ class Lane:
 
     def unwelcome(self, now_ms: int) -> bool:
         """Whether no more may be queued: it must come in order, or there is enough for a while."""
-        return self.barred or (
-            self.bucket is not None and len(self.queue) >= self.bucket.soon(now_ms)
-        )
+        soon = self.soon(now_ms)
+        return self.barred or (soon is not None and len(self.queue) >= soon)
+
+    @property
+    def paced(self) -> bool:
+        """Whether it pauses between its attempts."""
+        return self.pacing is not None and self.pacing.pause_ms > 0
+
+    def soon(self, now_ms: int) -> int | None:
+        """How many it should hold, because it sends no more soon; None: as many as any other."""
+        soon = None if self.bucket is None else self.bucket.soon(now_ms)
+        if not self.paced:
+            return soon
+        return PACED_HELD if soon is None else min(soon, PACED_HELD)
+
+    def surplus(self, now_ms: int) -> list[Held]:
+        """Take out of the queue what it can't send soon, the newest."""
+        soon = self.soon(now_ms)
+        if soon is None or len(self.queue) <= soon:
+            return []
+        items = [self.queue.pop() for _ in range(len(self.queue) - soon)]
+        return items[::-1]
 
     def room(self, now_ms: int) -> int | None:
         """How many more may be claimed from it now; None: as many as from any other."""
@@ -201,6 +226,5 @@ class Lane:
             return None
         if self.policy.ordered:
             return 0 if self.held else None
-        if self.bucket is not None:
-            return max(0, self.bucket.soon(now_ms) - self.held)
-        return None
+        soon = self.soon(now_ms)
+        return None if soon is None else max(0, soon - self.held)

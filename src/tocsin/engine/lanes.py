@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from tocsin.domain.model import ChannelId, OrganizationId
 from tocsin.engine.holdings import Holdings
 from tocsin.engine.lane import PLAIN, Lane, Policy, Share
+from tocsin.engine.pacing import Pacing
 from tocsin.storage.base import Held
 
 LOST_ALONE = 2
@@ -58,7 +59,6 @@ class Lanes(Holdings):
         self._claimable = claimable
         self._sleeping = sleeping
         self._since_ms = now_ms()
-        self._special: set[Lane] = set()
         self._turns: deque[Share] = deque()
         self._alone: deque[Held] = deque()
         self._alone_since_ms = 0  # not 0 while one of these is in flight
@@ -80,7 +80,7 @@ class Lanes(Holdings):
         if not self.accepting:
             return False
         lane = self._lane(organization_id, channel_id)
-        if not self._fits(lane, 1) or (lane.special and self._shut(lane)):
+        if not self._fits_new(lane) or (lane.special and self._shut(lane)):
             return False
         if lane.blocked_until_ms and lane.blocked_until_ms > self._now_ms():
             return False
@@ -197,11 +197,13 @@ class Lanes(Holdings):
         if lane.slow and self._slow_in_flight >= max(1, self._slots // 2):
             self._crowd(lane)
             return False
-        if lane.bucket is not None:
-            now_ms = self._now_ms()
-            if not lane.bucket.take(now_ms):
-                self._sleep(lane, lane.bucket.next_ms(now_ms))
-                return False
+        now_ms = self._now_ms()
+        if lane.pacing is not None and lane.pacing.until_ms > now_ms:
+            self._sleep(lane, lane.pacing.until_ms)
+            return False
+        if lane.bucket is not None and not lane.bucket.take(now_ms):
+            self._sleep(lane, lane.bucket.next_ms(now_ms))
+            return False
         self._slow_in_flight += lane.slow
         return True
 
@@ -238,8 +240,11 @@ class Lanes(Holdings):
             self._make_ready(lane)
 
     def _let_in(self, lane: Lane) -> None:
-        lane.left_out = False
-        self._claimable()
+        soon = lane.soon(self._now_ms())
+        # Half of what may be held: not a claim for each that leaves.
+        if soon is None or lane.held * 2 <= soon:
+            lane.left_out = False
+            self._claimable()
 
     @property
     def waiting(self) -> bool:
@@ -273,6 +278,32 @@ class Lanes(Holdings):
         if lane.queue and not lane.ready and lane.in_flight < lane.limit:
             self._make_ready(lane)
 
+    def failed(self, lane: Lane, vain_ms: int | None) -> None:
+        """An attempt has failed; called before `sent`. `vain_ms` is how long it took if there was
+        no reply: a lane that fails at once, again and again, pauses between its attempts."""
+        if vain_ms is None:
+            self._unpace(lane)
+            return
+        paced = lane.paced
+        if lane.pacing is None:
+            lane.pacing = Pacing()
+        lane.pacing.failed(vain_ms, self._now_ms())
+        if lane.paced and not paced:
+            lane.fit()
+            self._special.add(lane)
+            if lane.policy is not None and not lane.policy.ordered:
+                self._give_back(lane.surplus(self._now_ms()))
+
+    def _unpace(self, lane: Lane) -> None:
+        if lane.pacing is None:
+            return
+        lane.pacing = None
+        lane.fit()
+        if lane.asleep:
+            self._rouse(lane)
+        elif lane.left_out:
+            self._let_in(lane)
+
     def _widen(self, lane: Lane) -> None:
         lane.window = min(lane.cap, lane.window * 2)
         lane.fit()
@@ -284,6 +315,7 @@ class Lanes(Holdings):
     def _sent_special(self, lane: Lane, success: bool, settling: bool) -> None:
         if success and lane.failing:
             lane.recover()
+            self._unpace(lane)
         if not settling and lane.bucket is not None:
             lane.bucket.put_back()
         if lane.policy is not None and lane.policy.ordered and not success:
@@ -333,12 +365,7 @@ class Lanes(Holdings):
     def _left_special(self, lane: Lane) -> None:
         if lane.policy is not None and lane.policy.ordered:
             self._emptied(lane)
-        elif (
-            lane.left_out
-            and lane.bucket is not None
-            # Half of what may be held: not a claim for each that leaves.
-            and lane.held * 2 <= lane.bucket.soon(self._now_ms())
-        ):
+        elif lane.left_out:
             self._let_in(lane)
         self._turn(lane)
 
@@ -395,11 +422,7 @@ class Lanes(Holdings):
         if lane is None:
             return []
         self._learn(lane, policy)
-        room = lane.bucket.soon(self._now_ms()) if lane.bucket is not None else None
-        if room is None or len(lane.queue) <= room:
-            return []
-        items = [lane.queue.pop() for _ in range(len(lane.queue) - room)]
-        return items[::-1]
+        return lane.surplus(self._now_ms())
 
     def forget(self, organization_id: OrganizationId) -> list[ChannelId]:
         """An organization's channels changed: nothing has a turn until they are read again.
@@ -449,23 +472,7 @@ class Lanes(Holdings):
         for _ in range(len(self._crowded)):
             self._rouse(self._crowded.popleft())
 
-    # Upkeep
-
-    def prune(self) -> None:
-        """Forget lanes that hold nothing; called now and then."""
-        now_ms = self._now_ms()
-        for channel_id in [
-            channel_id
-            for channel_id, lane in self._lanes.items()
-            if not lane.held
-            and lane.blocked_until_ms <= now_ms
-            and (lane.bucket is None or lane.bucket.full(now_ms))
-        ]:
-            self._special.discard(self._lanes.pop(channel_id))
-        used = {lane.share.organization_id for lane in self._lanes.values()}
-        for organization_id in [o for o in self._shares if o not in used]:
-            if not self._shares[organization_id].queued:
-                del self._shares[organization_id]
+    # Inside
 
     def _lane(self, organization_id: OrganizationId, channel_id: ChannelId) -> Lane:
         lane = self._lanes.get(channel_id)

@@ -73,12 +73,14 @@ class Settler:
 
     async def _settle_some(self) -> int:
         """Settle one batch; returns how many it was."""
-        batch = [
-            self._finished.popleft()
-            for _ in range(min(len(self._finished), SETTLEMENTS_PER_BATCH_MAX))
-        ]
+        batch: list[tuple[Settlement, Done]] = []
         self._asked_at = asyncio.get_running_loop().time()
         try:
+            await self._store.turn()
+            batch += [
+                self._finished.popleft()
+                for _ in range(min(len(self._finished), SETTLEMENTS_PER_BATCH_MAX))
+            ]
             settled = await self._store_until_done([item for item, _ in batch])
         except BaseException:
             self._finished.extendleft(reversed(batch))

@@ -99,6 +99,7 @@ class Worker:
             del self._released[: len(batch)]
 
     async def _claim(self) -> None:
+        await self._store.turn()
         lanes = self._lanes
         room = min(CLAIM_MAX, lanes.room)
         if not room or not self._may_claim():
@@ -107,20 +108,22 @@ class Worker:
             return
         full, over = lanes.full(), lanes.over()
         shut, rooms = lanes.narrow()
+        # Less with less room, so that what is left is not one lane's.
+        lane_room = max(LANE_ROOM_MIN, lanes.room // 8)
         # Whoever wakes the worker from here on is heard: this claim may not see what is new.
         self._due_ms = 0
         claims = await self._store.claim(
             now_ms=self._clock.storage_ms(),
             room=room,
             bytes_max=lanes.bytes_room,
-            # Less with less room, so that what is left is not one lane's.
-            lane_room=max(LANE_ROOM_MIN, lanes.room // 8),
+            lane_room=lane_room,
             full=full + shut,
             over=over,
             rooms=rooms,
         )
         # What else is due and was left is told by the moment of the next look.
         self._left_some, self._left_out = bool(full or over), (full, over)
+        lanes.look_behind(claims.held, min(lane_room, room), full)
         if not self._wake.is_set():
             self._due_ms = claims.next_due_ms or 0
         if claims.held:

@@ -122,7 +122,7 @@ class Publisher:
         self.counts = PublishCounts()
         self.traces: Traces | None = None
         self._batcher: Batcher[list[NewEvent], list[Added | Exception]] = Batcher(
-            self._store_groups, weight_max=EVENTS_PER_TRANSACTION_MAX
+            self._store_groups, weight_max=EVENTS_PER_TRANSACTION_MAX, turn=store.turn
         )
 
     async def close(self) -> None:

@@ -196,6 +196,13 @@ class DataPlane(Protocol):
         """This process's node number, never used before."""
         ...
 
+    async def turn(self) -> None:
+        """Wait until what is submitted would begin at once; whoever gathers does so until then.
+
+        What several submit after it goes as one transaction where that is cheaper.
+        """
+        ...
+
     async def add(self, events: Sequence[NewEvent]) -> list[Added | Exception]:
         """Store events with their deliveries; one answer per event, in order."""
         ...

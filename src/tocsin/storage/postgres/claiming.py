@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from tocsin.domain.model import ChannelId, DeliveryId, OrganizationId
 from tocsin.storage.base import Claims
-from tocsin.storage.postgres.lanes import READ, Lane
+from tocsin.storage.postgres.lanes import KEEP_PLANS, READ, Lane
 from tocsin.storage.postgres.narrow import take_in_order, take_probe
 from tocsin.storage.postgres.taking import FOUND, Taking
 from tocsin.storage.postgres.writer import Transaction
@@ -24,14 +24,9 @@ _MINE = """
     (NOT exclusive OR owner = ANY ($1::int[])
         OR NOT EXISTS (SELECT 1 FROM nodes WHERE number = lanes.owner AND lease_until_ms > 0))
 """
-# What is due lies in whatever partition, so no plan made for the values at hand leaves one out, and
-# to make one looks at all of them each time: with a month of partitions that took ten times as long
-# as the rest. One plan is kept for the statements of a claim, and for no others.
-_KEEP_PLANS = "(SELECT set_config('plan_cache_mode', 'force_generic_plan', true))"
-_MAKE_PLANS = "(SELECT set_config('plan_cache_mode', 'force_custom_plan', true))"
 # Lanes are never waited for: whoever has one locked serves it, or will be gone in a moment.
 _DUE_LANES = f"""
-    SELECT {READ}, {_KEEP_PLANS} FROM lanes
+    SELECT {READ}, {KEEP_PLANS} FROM lanes
     WHERE next_due_ms <= $2 AND channel_id <> ALL ($3::text[])
         AND organization_id <> ALL ($4::text[]) AND {_MINE}
     ORDER BY next_due_ms LIMIT $5 FOR NO KEY UPDATE SKIP LOCKED
@@ -55,13 +50,13 @@ _NEXT_LANE = f"""
         AND organization_id <> ALL ($3::text[]) AND {_MINE}
     ORDER BY next_due_ms LIMIT 1)
 """
-_NEXT = f"SELECT {_NEXT_LANE}, {_MAKE_PLANS}"
+_NEXT = f"SELECT {_NEXT_LANE}"
 _NEXT_DUE = f"""
     SELECT {_NEXT_LANE}, (
         SELECT due_ms FROM deliveries
         WHERE status = 'waiting' AND channel_id = r.channel_id AND node = 0
             AND due_ms >= r.from_ms AND due_ms < r.to_ms AND id > r.above
-        ORDER BY due_ms LIMIT 1), {_MAKE_PLANS}
+        ORDER BY due_ms LIMIT 1)
     FROM unnest($4::text[], $5::bigint[], $6::bigint[], $7::text[])
         WITH ORDINALITY AS r (channel_id, from_ms, to_ms, above, place)
     ORDER BY r.place

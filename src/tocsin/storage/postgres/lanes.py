@@ -79,8 +79,14 @@ _TYPES = {
 _ARRAYS = ", ".join(f"${at}::{_TYPES[name]}[]" for at, name in enumerate(_CHANGING, 1))
 
 READ = ", ".join((*_CHANGING, *_FIXED))
+KEEP_PLANS = "(SELECT set_config('plan_cache_mode', 'force_generic_plan', true))"
+"""Read with a transaction's first rows: from then on every statement has one plan for all values.
+
+What is due lies in whatever partition, and what is written goes into its own: no plan made for the
+values at hand would be better, and to make one takes longer than to carry it out.
+"""
 _LOCK = f"""
-    SELECT {READ} FROM lanes WHERE channel_id = ANY ($1::text[])
+    SELECT {READ}, {KEEP_PLANS} FROM lanes WHERE channel_id = ANY ($1::text[])
     ORDER BY channel_id FOR NO KEY UPDATE
 """
 _WRITE = f"""
@@ -114,7 +120,8 @@ class Lanes:
         if organizations:
             await self._connection.fetch(_LOCK_ORGANIZATIONS, sorted(organizations))
         if channels:
-            self.keep(await self._connection.fetch(_LOCK, sorted(channels)))
+            rows = await self._connection.fetch(_LOCK, sorted(channels))
+            self.keep(row[:-1] for row in rows)
 
     def keep(self, rows: Iterable[Any]) -> list[Lane]:
         """Take in rows of `READ` that the caller has locked; those it had are as it left them."""

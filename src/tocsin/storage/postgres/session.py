@@ -50,8 +50,9 @@ _SETTINGS = """
 """Durable commits whatever the role's default is, and an end to every wait.
 
 Every hot statement finds its rows by keys. What the planner knows of a table that was empty a
-minute ago makes it read the whole instead, so that choice is taken away from it; and a plan made
-for the very ids at hand looks into their partitions only.
+minute ago makes it read the whole instead, so that choice is taken away from it. A plan made for
+the very ids at hand looks into their partitions only; the data plane keeps one plan for all, from
+its first lock on (`lanes.KEEP_PLANS`).
 """
 
 _CONTROL_SETTINGS = """

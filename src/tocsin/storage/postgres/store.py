@@ -235,6 +235,10 @@ class PostgresStore:
 
     # Data plane
 
+    async def turn(self) -> None:
+        """See `DataPlane.turn`."""
+        await self._writer.turn()
+
     async def add(self, events: Sequence[NewEvent]) -> list[Added | Exception]:
         """See `DataPlane.add`."""
         answers: list[Added | Exception] = await self._writer.submit(Add(events))

@@ -1,7 +1,9 @@
 """The one task that writes: it gathers what is queued into one transaction and commits it.
 
-While a transaction runs, further operations gather for the next one. Settles go before everything
-else in it. All rows of `lanes` that its operations will change are locked first, in channel order
+While a transaction runs, further operations gather for the next one; whoever has more to come waits
+for the `turn`, so that all of it goes together. Settles go before everything else in it.
+
+All rows of `lanes` that its operations will change are locked first, in channel order
 (organizations before them, where a channel may be disabled): two nodes never wait for each other
 in a circle. If a statement fails for any reason but the store itself, the transaction is rolled
 back and its operations run again one by one, and a plural operation is split until the culprit is
@@ -25,6 +27,8 @@ from tocsin.storage.postgres.session import Connection, Sessions, store_fault
 from tocsin.telemetry.counts import StoreCounts
 
 OPERATIONS_PER_TRANSACTION_MAX = 64
+GATHER_STEPS = 3
+"""After so many steps of the event loop whoever was answered, or given his turn, has come again."""
 RECONNECT_SECONDS = (0.0, 0.1, 0.25, 0.5, 1.0)
 CLOSE_SECONDS = 5.0
 
@@ -144,6 +148,8 @@ class Writer:
         self._loop = asyncio.get_running_loop()
         self._queue: deque[_Ticket] = deque()
         self._wake = asyncio.Event()
+        self._busy = self._more = False
+        self._turns: list[asyncio.Future[None]] = []
         self._connection: Connection | None = None
         self._begun = False
         self._doubtful: list[Taken] = []
@@ -175,6 +181,20 @@ class Writer:
             except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
                 connection.terminate()
 
+    async def turn(self) -> None:
+        """Wait until no transaction is under way: what is submitted then goes with the next one."""
+        if self._busy:
+            turn: asyncio.Future[None] = self._loop.create_future()
+            self._turns.append(turn)
+            await turn
+
+    def _give_turns(self) -> None:
+        self._busy = False
+        turns, self._turns = self._turns, []
+        for turn in turns:
+            if not turn.done():
+                turn.set_result(None)
+
     async def submit(self, operation: Operation) -> Any:
         """Run an operation in a transaction; its answer means that this was committed."""
         if self._task is None or self._task.done():
@@ -197,7 +217,14 @@ class Writer:
                     continue
                 count = min(len(self._queue), OPERATIONS_PER_TRANSACTION_MAX)
                 tickets = [self._queue.popleft() for _ in range(count)]
+                self._busy = True
                 await self._group(tickets)
+                self._give_turns()
+                for _ in range(GATHER_STEPS):
+                    await asyncio.sleep(0)
+                self._more = bool(self._queue)
+                if self._begun and not self._more:
+                    await self._end()
         except BaseException as error:  # the task must never end in silence
             self._died(error)
             if not isinstance(error, Exception):
@@ -210,6 +237,7 @@ class Writer:
         """Answer what nobody will work on any more: no waiter may hang."""
         rest = [*tickets, *self._queue]
         self._queue.clear()
+        self._give_turns()
         _resolve(rest, [Unavailable("The database is closed.")] * len(rest))
 
     async def _group(self, tickets: list[_Ticket]) -> None:
@@ -289,8 +317,9 @@ class Writer:
             self._disconnect()
             raise
         ready = self._loop.time()
-        # The next one begins with it, where there is one: one answer less to wait for.
-        more = bool(self._queue) and self._sessions.prepared
+        # The next one begins with it, where there is one, or was one after the last: one answer
+        # less to wait for.
+        more = (self._more or bool(self._queue)) and self._sessions.prepared
         try:
             if await connection.execute("COMMIT AND CHAIN" if more else "COMMIT") != "COMMIT":
                 raise AssertionError("an error inside of the transaction was passed over")
@@ -305,6 +334,13 @@ class Writer:
         if at.freed:
             self._freed()
         return answers
+
+    async def _end(self) -> None:
+        """End a transaction that was begun for nothing."""
+        self._begun = False
+        connection = self._connection
+        if connection is not None and not await self._rollback(connection):
+            self._disconnect()
 
     async def _rollback(self, connection: Connection) -> bool:
         try:

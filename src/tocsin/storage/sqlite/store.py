@@ -163,6 +163,9 @@ class SqliteStore:
 
     # Data plane
 
+    async def turn(self) -> None:
+        """See `DataPlane.turn`: its thread takes whatever is there as soon as it can."""
+
     async def add(self, events: Sequence[NewEvent]) -> list[Added | Exception]:
         """See `DataPlane.add`."""
         batch = made(AddBatch, events, self._writer.node)

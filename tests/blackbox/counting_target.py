@@ -1,0 +1,93 @@
+"""A target in a process of its own, as cheap as Python allows: it answers later, and counts.
+
+It says where it listens, then, for each line on standard input, how many requests it has had.
+"""
+
+import asyncio
+import json
+import subprocess
+import sys
+from types import TracebackType
+from typing import cast
+
+import httptools
+import uvloop
+
+REPLY = b"HTTP/1.1 204 No Content\r\n\r\n"
+
+
+class CountingTarget:
+    """The process. A context manager: it answers inside, and is gone after."""
+
+    def __init__(self, reply_seconds: float) -> None:
+        command = (sys.executable, "-m", __name__, str(reply_seconds))
+        pipe = subprocess.PIPE
+        self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True)
+
+    def __enter__(self) -> "CountingTarget":
+        self.port = self._line()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+    @property
+    def pid(self) -> int:
+        """Of the process."""
+        return self._process.pid
+
+    def count(self) -> int:
+        """How many requests it has had."""
+        assert self._process.stdin is not None
+        self._process.stdin.write("count\n")
+        self._process.stdin.flush()
+        return self._line()
+
+    def _line(self) -> int:
+        assert self._process.stdout is not None
+        return int(json.loads(self._process.stdout.readline()))
+
+
+class _Counter:
+    came = 0
+
+
+class _Connection(asyncio.Protocol):
+    def __init__(self, counter: _Counter, reply_seconds: float) -> None:
+        self._counter = counter
+        self._reply_seconds = reply_seconds
+        self._later = asyncio.get_running_loop().call_later
+        self._parser = httptools.HttpRequestParser(self)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        self._parser.feed_data(data)
+
+    def on_message_complete(self) -> None:
+        self._counter.came += 1
+        self._later(self._reply_seconds, self._transport.write, REPLY)
+
+
+async def main(reply_seconds: float) -> None:
+    """Serve until standard input ends."""
+    counter, loop = _Counter(), asyncio.get_running_loop()
+    server = await loop.create_server(
+        lambda: _Connection(counter, reply_seconds), "127.0.0.1", 0, backlog=1024
+    )
+    asked = asyncio.StreamReader()
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(asked), sys.stdin)
+    print(server.sockets[0].getsockname()[1], flush=True)
+    while await asked.readline():
+        print(counter.came, flush=True)
+
+
+if __name__ == "__main__":
+    uvloop.run(main(float(sys.argv[1])))

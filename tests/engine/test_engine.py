@@ -1,6 +1,7 @@
 """The way of an event, from publish to its settled delivery, on a real store and socket."""
 
 import asyncio
+import itertools
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -11,6 +12,7 @@ from tests.engine.parts import Parts, Receiver, running
 from tests.storage.stores import ORGANIZATION, one, rows
 
 from tocsin.engine.attempt import DeliveryAttempt
+from tocsin.engine.dispatcher import STARTS_PER_TURN_MAX
 from tocsin.storage.base import Held
 from tocsin.storage.tables import channels, lanes, organizations
 
@@ -193,6 +195,37 @@ async def test_a_target_that_never_answered_holds_one_slot_and_delays_nobody(
         found = await parts.settled(600)
         assert {row["status"] for row in found} == {"delivered"}
     assert (len(hanging.bodies), len(receiver.bodies)) == (400, 200)
+
+
+async def test_filling_all_places_leaves_the_event_loop_its_turns(
+    parts: Parts, receiver: Receiver
+) -> None:
+    for _ in range(60):
+        await parts.channel(receiver.url)
+    await parts.publish()
+    await parts.settled(60)
+    await parts.idle()
+    # Each has two places now, and all of them could be taken at once.
+    receiver.hang.clear()
+    dispatcher, loop = parts.engine.dispatcher, asyncio.get_running_loop()
+    seen = [0]
+
+    def look() -> None:
+        seen.append(len(dispatcher._under_way))
+        if seen[-1] < 120:
+            loop.call_soon(look)
+
+    look()
+    await parts.publish(2)
+    async with asyncio.timeout(60):
+        while seen[-1] < 120:  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+    receiver.hang.set()
+    await parts.settled(180)
+    # One look may see the end of a turn and the beginning of the next.
+    assert max(after - before for before, after in itertools.pairwise(seen)) <= (
+        2 * STARTS_PER_TURN_MAX
+    )
 
 
 async def test_what_was_waiting_at_the_start_is_sent(tmp_path: Path, receiver: Receiver) -> None:

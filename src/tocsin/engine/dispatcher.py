@@ -15,8 +15,9 @@ from tocsin.storage.base import Held, Settlement
 from tocsin.telemetry.counts import AttemptCounts
 from tocsin.telemetry.traces import Traces
 
-BURST_MAX = 100
-"""So many attempts start in one go; then the event loop has its turn."""
+STARTS_PER_TURN_MAX = 32
+"""So many attempts start in one turn of the event loop, however many have ended in it: what else
+waits for it, such as each answer of the database, would wait until all places are filled again."""
 
 
 class Dispatcher:
@@ -51,6 +52,8 @@ class Dispatcher:
         self._under_way: set[DeliveryAttempt] = set()
         self._emptied = asyncio.Event()
         self._pumping = False
+        self._starts_left = STARTS_PER_TURN_MAX
+        self._turning = False
         self.stopping = False
         self.attempts = 0
         self.counts = AttemptCounts()
@@ -78,21 +81,32 @@ class Dispatcher:
             return  # an attempt was over before its start returned: the loop below goes on
         lanes, under_way = self.lanes, self._under_way
         self._pumping = True
-        left = BURST_MAX
         try:
-            while lanes.waiting and len(under_way) < self._in_flight_max and self.may_send:
-                if not left:
-                    asyncio.get_running_loop().call_soon(self.pump)
-                    break
+            while (
+                self._starts_left
+                and lanes.waiting
+                and len(under_way) < self._in_flight_max
+                and self.may_send
+            ):
                 taken = lanes.take()
                 if taken is None:
                     break
+                self._starts_left -= 1
                 attempt = DeliveryAttempt(self, *taken)
                 under_way.add(attempt)
                 attempt.start()
-                left -= 1
         finally:
             self._pumping = False
+        if self._starts_left < STARTS_PER_TURN_MAX and not self._turning:
+            self._turning = True
+            asyncio.get_running_loop().call_soon(self._next_turn)
+
+    def _next_turn(self) -> None:
+        had_more = not self._starts_left
+        self._turning = False
+        self._starts_left = STARTS_PER_TURN_MAX
+        if had_more:
+            self.pump()
 
     def over(self, attempt: DeliveryAttempt, *, success: bool) -> None:
         """See `Means.over`."""

@@ -1,57 +1,40 @@
 """A target in a process of its own, as cheap as Python allows: it answers later, and counts.
 
-It says where it listens, then, for each line on standard input, how many requests it has had.
+It says where it listens and, for each line on standard input, how many requests it has had.
 """
 
 import asyncio
 import json
-import subprocess
 import sys
-from types import TracebackType
 from typing import cast
 
 import httptools
 import uvloop
+from bench.processes import Child
 
 REPLY = b"HTTP/1.1 204 No Content\r\n\r\n"
 
 
-class CountingTarget:
+class CountingTarget(Child):
     """The process. A context manager: it answers inside, and is gone after."""
 
     def __init__(self, reply_seconds: float) -> None:
-        command = (sys.executable, "-m", __name__, str(reply_seconds))
-        pipe = subprocess.PIPE
-        self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True)
+        super().__init__(__name__, {"reply_seconds": reply_seconds})
 
     def __enter__(self) -> "CountingTarget":
-        self.port = self._line()
+        super().__enter__()
+        self.port = int(self.line())
         return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._process.kill()
-        self._process.communicate()
 
     @property
     def pid(self) -> int:
         """Of the process."""
-        return self._process.pid
+        return self.process.pid
 
     def count(self) -> int:
         """How many requests it has had."""
-        assert self._process.stdin is not None
-        self._process.stdin.write("count\n")
-        self._process.stdin.flush()
-        return self._line()
-
-    def _line(self) -> int:
-        assert self._process.stdout is not None
-        return int(json.loads(self._process.stdout.readline()))
+        self.tell("count")
+        return int(self.line())
 
 
 class _Counter:
@@ -90,4 +73,4 @@ async def main(reply_seconds: float) -> None:
 
 
 if __name__ == "__main__":
-    uvloop.run(main(float(sys.argv[1])))
+    uvloop.run(main(float(json.loads(sys.stdin.readline())["reply_seconds"])))
